@@ -1,0 +1,191 @@
+//! One clock for a store, built from two that cannot be trusted alone.
+//!
+//! The wall clock is shared between processes but jumps; the monotonic clock never jumps but means nothing to
+//! another process. [`StoreClock`] follows the wall clock, never backwards, and refuses to follow a forward jump
+//! larger than `max_step`: it goes on at the monotonic clock's pace, so that nothing expires by a mistake of the
+//! clock, until someone accepts the jump (or restarts the process: downtime is no jump). After a large jump back it
+//! goes on at the monotonic pace too, so that leases still end.
+
+use std::time::Duration;
+
+use crate::time::{Timestamp, millis};
+
+/// The store's time, from readings of the wall and monotonic clocks of one process.
+#[derive(Debug, Clone)]
+pub struct StoreClock {
+    max_step_ms: i64,
+    anchor: Option<Anchor>,
+    jump_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    now_ms: i64,
+    monotonic: Duration,
+}
+
+impl Anchor {
+    fn expected_ms(self, monotonic: Duration) -> i64 {
+        self.now_ms
+            .saturating_add(millis(monotonic.saturating_sub(self.monotonic)))
+    }
+}
+
+impl StoreClock {
+    /// A clock that follows forward jumps up to `max_step`.
+    #[must_use]
+    pub fn new(max_step: Duration) -> Self {
+        Self {
+            max_step_ms: millis(max_step),
+            anchor: None,
+            jump_ms: 0,
+        }
+    }
+
+    /// The store's time for a reading of both clocks. `monotonic` counts from any fixed point of this process.
+    pub fn read(&mut self, wall: Timestamp, monotonic: Duration) -> Timestamp {
+        let Some(anchor) = self.anchor else {
+            return self.follow(wall.as_millis(), monotonic);
+        };
+        let expected = anchor.expected_ms(monotonic);
+        let ahead = wall.as_millis().saturating_sub(expected);
+        if ahead > self.max_step_ms {
+            self.jump_ms = ahead;
+            return Timestamp::from_millis(expected);
+        }
+        // In step, or back in step as when the jump was undone.
+        self.jump_ms = 0;
+        if ahead < -self.max_step_ms {
+            return Timestamp::from_millis(expected);
+        }
+        self.follow(wall.as_millis().max(anchor.now_ms), monotonic)
+    }
+
+    /// What a reading taken at `monotonic` is checked against: the last time given out, and the time expected if the
+    /// wall clock kept step. For stores that apply [`read`](Self::read)'s rule where the wall clock is, in SQL.
+    /// `None` before the first reading.
+    #[must_use]
+    pub fn bounds(&self, monotonic: Duration) -> Option<(Timestamp, Timestamp)> {
+        self.anchor.map(|anchor| {
+            (
+                Timestamp::from_millis(anchor.now_ms),
+                Timestamp::from_millis(anchor.expected_ms(monotonic)),
+            )
+        })
+    }
+
+    /// The largest step that is followed.
+    #[must_use]
+    pub fn max_step(&self) -> Duration {
+        Duration::from_millis(self.max_step_ms as u64)
+    }
+
+    /// Moves the clock up to a time seen elsewhere (another process on the same store). Never back.
+    pub fn advance_to(&mut self, seen: Timestamp) {
+        if let Some(anchor) = &mut self.anchor {
+            anchor.now_ms = anchor.now_ms.max(seen.as_millis());
+        }
+    }
+
+    /// How far the wall clock is ahead of the store's time after a jump that was not accepted; `None` if in step.
+    #[must_use]
+    pub fn jump(&self) -> Option<Duration> {
+        (self.jump_ms > 0).then(|| Duration::from_millis(self.jump_ms as u64))
+    }
+
+    /// Accepts a jump: the next reading follows the wall clock wherever it is, though never backwards.
+    pub fn accept(&mut self) {
+        if let Some(anchor) = &mut self.anchor {
+            anchor.now_ms = anchor.now_ms.saturating_add(self.jump_ms);
+        }
+        self.jump_ms = 0;
+    }
+
+    fn follow(&mut self, now_ms: i64, monotonic: Duration) -> Timestamp {
+        self.anchor = Some(Anchor { now_ms, monotonic });
+        Timestamp::from_millis(now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_secs(300);
+
+    fn at(clock: &mut StoreClock, wall_ms: i64, monotonic_ms: u64) -> i64 {
+        clock
+            .read(Timestamp::from_millis(wall_ms), Duration::from_millis(monotonic_ms))
+            .as_millis()
+    }
+
+    #[test]
+    fn follows_the_wall_clock_but_never_back() {
+        let mut clock = StoreClock::new(STEP);
+        assert_eq!(at(&mut clock, 1_000, 0), 1_000);
+        assert_eq!(at(&mut clock, 1_500, 400), 1_500);
+        assert_eq!(at(&mut clock, 900, 500), 1_500);
+        assert_eq!(at(&mut clock, 1_600, 600), 1_600);
+        assert_eq!(clock.jump(), None);
+    }
+
+    #[test]
+    fn a_jump_of_exactly_the_limit_is_followed() {
+        let mut clock = StoreClock::new(STEP);
+        at(&mut clock, 0, 0);
+        assert_eq!(at(&mut clock, 300_010, 10), 300_010);
+        assert_eq!(at(&mut clock, 600_011, 10), 300_010, "one more millisecond is not");
+        assert_eq!(clock.jump(), Some(Duration::from_millis(300_001)));
+    }
+
+    #[test]
+    fn a_larger_jump_is_not_followed_until_accepted() {
+        let mut clock = StoreClock::new(STEP);
+        at(&mut clock, 1_000, 0);
+        assert_eq!(at(&mut clock, 3_601_000, 10), 1_010);
+        assert_eq!(at(&mut clock, 3_602_000, 1_010), 2_010);
+        assert_eq!(clock.jump(), Some(Duration::from_millis(3_599_990)));
+        clock.accept();
+        assert_eq!(clock.jump(), None);
+        assert_eq!(at(&mut clock, 3_602_100, 1_110), 3_602_100);
+    }
+
+    #[test]
+    fn goes_on_at_the_monotonic_pace_after_a_large_jump_back() {
+        let mut clock = StoreClock::new(STEP);
+        assert_eq!(at(&mut clock, 1_000_000, 0), 1_000_000);
+        assert_eq!(at(&mut clock, 700_000, 0), 1_000_000, "exactly the limit: stands still");
+        assert_eq!(at(&mut clock, 100_000, 2_000), 1_002_000);
+        assert_eq!(at(&mut clock, 101_000, 3_000), 1_003_000);
+        assert_eq!(clock.jump(), None);
+    }
+
+    #[test]
+    fn an_undone_jump_needs_no_acceptance() {
+        let mut clock = StoreClock::new(STEP);
+        at(&mut clock, 1_000, 0);
+        at(&mut clock, 9_000_000, 10);
+        assert_eq!(at(&mut clock, 1_030, 30), 1_030);
+        assert_eq!(clock.jump(), None);
+    }
+
+    #[test]
+    fn idle_time_is_no_jump() {
+        let mut clock = StoreClock::new(STEP);
+        at(&mut clock, 0, 0);
+        assert_eq!(at(&mut clock, 86_400_000, 86_400_000), 86_400_000);
+    }
+
+    #[test]
+    fn another_process_may_be_ahead() {
+        let mut clock = StoreClock::new(STEP);
+        clock.advance_to(Timestamp::from_millis(50));
+        assert_eq!(at(&mut clock, 0, 0), 0, "nothing to move before the first reading");
+        clock.advance_to(Timestamp::from_millis(50));
+        assert_eq!(at(&mut clock, 10, 10), 50);
+        clock.advance_to(Timestamp::from_millis(20));
+        assert_eq!(at(&mut clock, 20, 20), 50);
+        clock.accept();
+        assert_eq!(at(&mut clock, 21, 21), 50);
+    }
+}

@@ -1,0 +1,402 @@
+//! What a store must do.
+//!
+//! A store keeps records and carries out the decisions of this crate, each in one atomic step. It owns the clock and
+//! the fence counter. Ten methods, none of them optional: the conformance suite of `hapax-check` runs all of them
+//! against every store.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::answer::{Answer, Outcome};
+use crate::decide::Refusal;
+use crate::fingerprint::{Fingerprint, RecipeId};
+use crate::record::{AfterFailure, Cause, DeadReason, Record, Retention, State, StateName};
+use crate::time::Timestamp;
+use crate::words::{AttemptId, Fence, Operation, OperationId};
+
+/// A boxed future, so that the contract can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The store contract.
+///
+/// A store MUST
+/// - make each method one atomic step, durable before it answers (as far as its configuration promises);
+/// - give each granted claim a fence higher than any that it gave before;
+/// - take `now` from one clock that never runs backwards ([`StoreClock`](crate::StoreClock));
+/// - answer a repetition of `claim` (same attempt) and of `finish` (same fence) as the first was answered.
+///
+/// A store that answers with an error MAY have carried the step out: callers repeat it, or treat it as unknown.
+pub trait Store: Send + Sync + 'static {
+    /// Claims an operation: carries out [`decide`](crate::decide()).
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, StoreError>>;
+
+    /// Extends the lease of the holder of `fence` ([`Record::renew`]).
+    fn renew(&self, id: OperationId, fence: Fence, lease: Duration) -> BoxFuture<'_, Result<Renewed, StoreError>>;
+
+    /// Ends the run of the holder of `fence` ([`Record::finish`]).
+    fn finish(&self, id: OperationId, fence: Fence, finish: Finish) -> BoxFuture<'_, Result<Finished, StoreError>>;
+
+    /// The record, with the store's time; a lapsed one as it stands.
+    fn read(&self, id: OperationId) -> BoxFuture<'_, Result<(Timestamp, Option<Record>), StoreError>>;
+
+    /// A page of records, oldest first, without answers. At most `limit` (1 to 1,000; others are clamped).
+    fn list(&self, filter: Filter, after: Option<Cursor>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>>;
+
+    /// A person's correction ([`Record::amend`]).
+    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>>;
+
+    /// Tends at most `limit` records whose time has come ([`Record::tend`]): lapses, strips answers, forgets.
+    fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>>;
+
+    /// The number of a fingerprint recipe, the same for the same text for ever; a new one for a new text.
+    fn recipe(&self, text: String) -> BoxFuture<'_, Result<RecipeId, StoreError>>;
+
+    /// The text of a recipe; `None` if the number was never given out.
+    fn recipe_text(&self, recipe: RecipeId) -> BoxFuture<'_, Result<Option<String>, StoreError>>;
+
+    /// The store's time and how far an unaccepted jump of its clock is ahead; also says whether the store can be
+    /// reached. `accept_jump` accepts the jump first.
+    fn time(&self, accept_jump: bool) -> BoxFuture<'_, Result<(Timestamp, Option<Duration>), StoreError>>;
+
+    /// The secret that keys fingerprints and scope digests: 32 random bytes, made with the store and kept in it.
+    fn secret(&self) -> [u8; 32];
+}
+
+/// Who asks for a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Starter {
+    /// A caller's own arrival: its back-off is its own, the start is no try.
+    Caller,
+    /// The system, under a retry policy: the start is a try.
+    System,
+}
+
+/// A request for the right to run an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// What is asked for.
+    pub operation: Operation,
+    /// Digest of what is asked.
+    pub fingerprint: Fingerprint,
+    /// Identity of this attempt: random, and the same when the claim is repeated after a lost reply.
+    pub attempt: AttemptId,
+    /// Whether the start counts as a try.
+    pub starter: Starter,
+    /// Length of the lease.
+    pub lease: Duration,
+    /// The longest time that heartbeats can extend the lease to, from the start.
+    pub max_run: Duration,
+    /// What a lapsed lease becomes.
+    pub after_failure: AfterFailure,
+    /// How long the record lives on after its end.
+    pub retention: Retention,
+}
+
+/// The store's answer to a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The store's time of the decision.
+    pub now: Timestamp,
+    /// The decision.
+    pub ruling: Ruling,
+}
+
+/// Whether a claim was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// Run it.
+    Won(Lease),
+    /// Do not.
+    Refused(Refusal),
+}
+
+/// The right to run an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The fencing token of this run.
+    pub fence: Fence,
+    /// End of the lease.
+    pub deadline: Timestamp,
+    /// The latest deadline that heartbeats can reach.
+    pub run_until: Timestamp,
+    /// Starts made by the system so far.
+    pub tries: u32,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// It happened.
+    Done(Outcome),
+    /// It did not happen, provably, or is to be tried again: waiting, due after this time.
+    Release {
+        /// Time until due; zero for at once.
+        after: Duration,
+    },
+    /// It may have happened.
+    Unknown {
+        /// The ambiguous answer, if there was one.
+        answer: Option<Answer>,
+    },
+    /// No retry can mend it.
+    Dead {
+        /// Why.
+        reason: DeadReason,
+        /// The last failure's answer, if there was one.
+        answer: Option<Answer>,
+    },
+}
+
+impl Finish {
+    /// The state that the finish leads to at `now`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> State {
+        match self {
+            Self::Done(outcome) => State::Done(outcome.clone()),
+            Self::Release { after } => State::Waiting { due: now.after(*after) },
+            Self::Unknown { answer } => State::Unknown {
+                cause: Cause::Ambiguous,
+                answer: answer.clone(),
+            },
+            Self::Dead { reason, answer } => State::Dead {
+                reason: *reason,
+                answer: answer.clone(),
+            },
+        }
+    }
+}
+
+/// The store's answer to a finish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finished {
+    /// The record is as the finish says.
+    Applied {
+        /// The store's time of the finish.
+        now: Timestamp,
+    },
+    /// This attempt had finished before; the first finish stands.
+    Already {
+        /// The store's time.
+        now: Timestamp,
+        /// The record as it is.
+        record: Box<Record>,
+    },
+    /// The fence is not (or no longer) this attempt's: nothing was written.
+    Fenced {
+        /// The store's time.
+        now: Timestamp,
+        /// The record as it is; `None` if it was forgotten.
+        record: Option<Box<Record>>,
+    },
+}
+
+/// The store's answer to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// The lease now ends then.
+    Until(Timestamp),
+    /// `max_run` is over: the lease will lapse.
+    Over,
+    /// The fence is not (or no longer) this attempt's.
+    Fenced,
+}
+
+/// Which records to list. Everything that is `Some` must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// In this state. A claim that lapsed in hold mode counts as unknown.
+    pub state: Option<StateName>,
+    /// Of this scope.
+    pub scope: Option<String>,
+    /// Of this name.
+    pub name: Option<String>,
+    /// With this key.
+    pub key: Option<String>,
+}
+
+/// Where the next page begins. Opaque: only the store that made it can read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor(pub i64);
+
+/// A page of records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The store's time.
+    pub now: Timestamp,
+    /// The records, oldest first.
+    pub records: Vec<Summary>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// A record without its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// What was asked for.
+    pub operation: Operation,
+    /// Its state; a claim that lapsed in hold mode counts as unknown.
+    pub state: StateName,
+    /// Fence of the last claim.
+    pub fence: Fence,
+    /// Starts made by the system.
+    pub tries: u32,
+    /// When the first claim was made.
+    pub created: Timestamp,
+    /// When the present state was entered.
+    pub since: Timestamp,
+    /// Running: end of the lease. Waiting: when it is due.
+    pub until: Option<Timestamp>,
+    /// Status of the stored answer, if there is one.
+    pub status: Option<u16>,
+}
+
+impl Summary {
+    /// The summary of a record at `now`.
+    #[must_use]
+    pub fn of(record: &Record, now: Timestamp) -> Self {
+        let lapsed = record.lapsed(now);
+        let record = lapsed.as_ref().unwrap_or(record);
+        let (until, answer) = match &record.state {
+            State::Running { deadline, .. } => (Some(*deadline), None),
+            State::Waiting { due } => (Some(*due), None),
+            State::Unknown { answer, .. } | State::Dead { answer, .. } => (None, answer.as_ref()),
+            State::Done(Outcome::Answer(answer)) => (None, Some(answer)),
+            State::Done(Outcome::NotKept(_)) => (None, None),
+        };
+        Self {
+            operation: record.operation.clone(),
+            state: record.state.name(),
+            fence: record.fence,
+            tries: record.tries,
+            created: record.created,
+            since: record.since,
+            until,
+            status: answer.map(|answer| answer.status),
+        }
+    }
+}
+
+impl Filter {
+    /// Whether a record belongs to the listing.
+    #[must_use]
+    pub fn holds(&self, summary: &Summary) -> bool {
+        let operation = &summary.operation;
+        self.state.is_none_or(|state| state == summary.state)
+            && self
+                .scope
+                .as_deref()
+                .is_none_or(|scope| scope == operation.scope().as_str())
+            && self
+                .name
+                .as_deref()
+                .is_none_or(|name| name == operation.name().as_str())
+            && self.key.as_deref().is_none_or(|key| key == operation.key().as_str())
+    }
+}
+
+/// A person's correction of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amend {
+    /// Forget the record: its key may run again. Refused while it runs, and for an unknown outcome unless
+    /// `even_unknown`.
+    Forget {
+        /// Accept that an operation that may have happened may happen again.
+        even_unknown: bool,
+    },
+}
+
+/// What became of a correction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amended {
+    /// The record is gone.
+    Forgotten,
+    /// There is no such record.
+    Absent,
+    /// The record's state forbids it.
+    Refused(StateName),
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Claims that became unknown.
+    pub lapsed: usize,
+    /// Answers that were dropped.
+    pub stripped: usize,
+    /// Records that were forgotten.
+    pub forgotten: usize,
+    /// Records that were looked at; as many as the limit means that more may be waiting.
+    pub looked_at: usize,
+}
+
+/// What kind of failure a store met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// It cannot be reached, or did not answer in time. Trying again may help.
+    Unavailable,
+    /// Its disk is full or read-only. Trying again helps once someone has made room.
+    Full,
+    /// Its schema is older or newer than this program.
+    Schema,
+    /// What it keeps does not make sense.
+    Corrupt,
+    /// It was asked or configured wrongly.
+    Invalid,
+}
+
+/// A store's failure. The step MAY have been carried out.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// A failure; `message` says what failed, where, and what to do next.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// With the error underneath.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// Whether the same step may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Full)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}

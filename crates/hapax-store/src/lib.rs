@@ -1,0 +1,16 @@
+//! Stores for hapax, one module each. They all keep the contract of [`hapax_core::Store`]; the conformance suite of
+//! `hapax-check` holds them to it.
+
+pub mod clock;
+pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+pub use clock::Clock;
+pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteStore;
