@@ -1,0 +1,71 @@
+//! The shop as a program.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use hapax_shop::{Options, Shop, serve_until};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A small shop over HTTP: a backend to protect, and the oracle of crash tests.
+#[derive(Parser)]
+#[command(name = "shop")]
+struct Args {
+    /// Address to listen on; with port 0 the system picks a port.
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: String,
+    /// Database file; created where there is none.
+    #[arg(long, default_value = "shop.db")]
+    db: PathBuf,
+    /// Refuse a second order with the same (customer, client_order_id), as a careful backend does.
+    #[arg(long)]
+    natural_keys: bool,
+    /// Obey the X-Shop-Delay, X-Shop-Delay-After and X-Shop-Fail request headers.
+    #[arg(long)]
+    test_knobs: bool,
+}
+
+// One thread answers and one writes: the machine's other cores are for what is being tested.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // With standard error gone there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "shop: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), String> {
+    let failed = |what: &str, e: std::io::Error| format!("{what}: {e}");
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| failed("SIGTERM", e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| failed("SIGINT", e))?;
+    let options = Options {
+        natural_keys: args.natural_keys,
+        test_knobs: args.test_knobs,
+        ..Options::default()
+    };
+    let shop = Shop::open(&args.db, options).map_err(|e| e.to_string())?;
+    let listen = &args.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|e| {
+        failed(
+            &format!("cannot listen on {listen}; choose another --listen address"),
+            e,
+        )
+    })?;
+    let address = listener.local_addr().map_err(|e| failed("cannot read the port", e))?;
+    writeln!(std::io::stdout(), "listening on {address}").map_err(|e| failed("standard output", e))?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    serve_until(listener, shop.clone(), stop).await;
+    shop.close().await;
+    Ok(())
+}
