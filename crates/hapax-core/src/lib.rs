@@ -11,6 +11,8 @@ pub mod decide;
 pub mod fingerprint;
 pub mod model;
 pub mod record;
+#[cfg(test)]
+mod sample;
 pub mod store;
 pub mod time;
 pub mod words;

@@ -1,6 +1,7 @@
 //! The reference model: the plainest store that carries out the protocol. Every other store is compared with it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
 use crate::decide::{Verdict, decide};
@@ -92,11 +93,14 @@ impl Model {
     #[must_use]
     pub fn list(&self, filter: &Filter, after: Option<Cursor>, limit: usize, now: Timestamp) -> Page {
         let limit = limit.clamp(1, 1000);
-        let start = after.map_or(i64::MIN, |Cursor(position)| position + 1);
-        let mut found = self.by_age.range(start..).filter_map(|(position, id)| {
-            let summary = Summary::of(self.record(*id)?, now);
-            filter.holds(&summary).then_some((*position, summary))
-        });
+        let start = after.map_or(Bound::Unbounded, |Cursor(position)| Bound::Excluded(position));
+        let mut found = self
+            .by_age
+            .range((start, Bound::Unbounded))
+            .filter_map(|(position, id)| {
+                let summary = Summary::of(self.record(*id)?, now);
+                filter.holds(&summary).then_some((*position, summary))
+            });
         let page: Vec<_> = found.by_ref().take(limit).collect();
         let more = found.next().is_some();
         let next = page.last().filter(|_| more).map(|(position, _)| Cursor(*position));
@@ -201,3 +205,6 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

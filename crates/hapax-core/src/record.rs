@@ -354,10 +354,16 @@ impl Record {
         self.since.after(self.retention.replay_for)
     }
 
-    /// When the record may be forgotten; `None` while it is claimed or unknown.
+    /// When the record may be forgotten; `None` while it is claimed in hold mode or unknown.
     #[must_use]
     pub fn forget_at(&self) -> Option<Timestamp> {
         match self.state {
+            // From its deadline on, a claim in retry mode is no more than an operation that waits for an arrival.
+            State::Running {
+                deadline,
+                after_failure: AfterFailure::Retry,
+                ..
+            } => Some(deadline.after(self.retention.replay_for)),
             State::Running { .. } | State::Unknown { .. } => None,
             // Any arrival from `due` on claims the record, so that `due` is no earlier than the last one.
             State::Waiting { due } => Some(due.max(self.since).after(self.retention.replay_for)),
@@ -365,15 +371,22 @@ impl Record {
         }
     }
 
+    /// The shortest time between two looks of the sweeper, so that a look that changes nothing does not come back
+    /// at once.
+    const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
     /// When a sweeper should look at a record that it leaves as it is.
     fn next_look(&self, now: Timestamp) -> Timestamp {
         let next = match self.state {
-            State::Running { deadline, .. } => deadline,
+            State::Running {
+                deadline,
+                after_failure: AfterFailure::Hold,
+                ..
+            } => deadline,
             State::Done(Outcome::Answer(_)) => self.answer_until(),
             _ => self.forget_at().unwrap_or_else(|| now.after(self.retention.replay_for)),
         };
-        // A look that changes nothing must not come back at once.
-        next.max(now.after(Duration::from_millis(1)))
+        next.max(now.after(Self::LOOK_AGAIN))
     }
 
     /// What a duplicate is told of the record as it stands.
@@ -415,3 +428,6 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -400,3 +400,6 @@ impl Error for StoreError {
         self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
+
+#[cfg(test)]
+mod tests;

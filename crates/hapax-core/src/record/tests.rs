@@ -1,0 +1,387 @@
+use super::*;
+use crate::sample::*;
+
+fn dead() -> State {
+    State::Dead {
+        reason: DeadReason::Exhausted,
+        answer: None,
+    }
+}
+
+fn unknown(cause: Cause) -> State {
+    State::Unknown { cause, answer: None }
+}
+
+fn done() -> State {
+    State::Done(Outcome::Answer(answer(201)))
+}
+
+fn not_kept(why: NotKept) -> State {
+    State::Done(Outcome::NotKept(why))
+}
+
+#[test]
+fn a_first_start() {
+    let (record, lease) = Record::started(None, &claim(), Fence::new(9), at(1000));
+    let expected = Record {
+        operation: claim().operation,
+        fingerprint: fingerprint(1, 1),
+        fence: Fence::new(9),
+        attempt: attempt(1),
+        tries: 0,
+        created: at(1000),
+        since: at(1000),
+        retention: claim().retention,
+        state: State::Running {
+            deadline: at(1030),
+            run_until: at(1100),
+            after_failure: AfterFailure::Hold,
+        },
+    };
+    assert_eq!(record, expected);
+    let expected = Lease {
+        fence: Fence::new(9),
+        deadline: at(1030),
+        run_until: at(1100),
+        tries: 0,
+    };
+    assert_eq!(lease, expected);
+}
+
+#[test]
+fn a_later_start_keeps_the_creation_and_takes_the_rest_from_its_claim() {
+    let before = record(State::Waiting { due: at(5) }, 5);
+    let mut claim = claim();
+    claim.attempt = attempt(2);
+    claim.after_failure = AfterFailure::Retry;
+    claim.retention.replay_for = ms(1);
+    let (record, lease) = Record::started(Some(&before), &claim, Fence::new(9), at(1000));
+    assert_eq!((record.created, record.since), (at(0), at(1000)));
+    assert_eq!((record.fence, record.attempt), (Fence::new(9), attempt(2)));
+    assert_eq!(record.retention, claim.retention);
+    assert!(matches!(
+        record.state,
+        State::Running {
+            after_failure: AfterFailure::Retry,
+            ..
+        }
+    ));
+    assert_eq!((record.tries, lease.tries), (3, 3), "a caller's start is no try");
+}
+
+#[test]
+fn only_the_systems_starts_are_tries() {
+    let mut claim = claim();
+    claim.starter = Starter::System;
+    let (first, lease) = Record::started(None, &claim, Fence::new(1), at(0));
+    assert_eq!((first.tries, lease.tries), (1, 1));
+    let mut before = record(State::Waiting { due: at(0) }, 0);
+    assert_eq!(Record::started(Some(&before), &claim, Fence::new(9), at(0)).0.tries, 4);
+    before.tries = u32::MAX;
+    assert_eq!(
+        Record::started(Some(&before), &claim, Fence::new(9), at(0)).0.tries,
+        u32::MAX
+    );
+}
+
+#[test]
+fn a_lease_is_no_longer_than_max_run() {
+    let mut claim = claim();
+    claim.lease = ms(MAX_RUN_MS + 1);
+    let (_, lease) = Record::started(None, &claim, Fence::new(1), at(0));
+    assert_eq!((lease.deadline, lease.run_until), (at(MAX_RUN_MS), at(MAX_RUN_MS)));
+    claim.lease = Duration::MAX;
+    claim.max_run = Duration::MAX;
+    let (_, lease) = Record::started(None, &claim, Fence::new(1), at(1));
+    assert_eq!((lease.deadline, lease.run_until), (at(i64::MAX), at(i64::MAX)));
+}
+
+#[test]
+fn the_first_look_is_when_the_answer_may_expire() {
+    assert_eq!(Record::first_look(&claim(), at(7)), at(7 + MAX_RUN_MS + REPLAY_MS));
+}
+
+#[test]
+fn only_a_claim_in_hold_mode_lapses_and_not_before_its_deadline() {
+    assert_eq!(running(AfterFailure::Hold).lapsed(at(49)), None);
+    for now in [50, 51, i64::MAX] {
+        let lapsed = record(unknown(Cause::Lapsed), 50);
+        assert_eq!(running(AfterFailure::Hold).lapsed(at(now)), Some(lapsed));
+        for state in [
+            running(AfterFailure::Retry).state,
+            State::Waiting { due: at(0) },
+            unknown(Cause::Ambiguous),
+            done(),
+            dead(),
+        ] {
+            assert_eq!(record(state, 0).lapsed(at(now)), None);
+        }
+    }
+}
+
+#[test]
+fn renewal_stops_at_max_run_and_never_shortens() {
+    for mode in AfterFailure::ALL {
+        let renew = |lease, now| running(*mode).renew(Fence::new(7), ms(lease), at(now));
+        assert_eq!(renew(30, 40), RenewVerdict::Until(at(70)));
+        assert_eq!(renew(5, 40), RenewVerdict::Until(at(50)), "never shorter than it was");
+        assert_eq!(renew(30, 90), RenewVerdict::Until(at(100)), "at most max_run");
+        assert_eq!(
+            renew(30, 60),
+            RenewVerdict::Until(at(90)),
+            "late, but nobody took it over"
+        );
+        assert_eq!(renew(1, 99), RenewVerdict::Until(at(100)));
+        assert_eq!(renew(30, 100), RenewVerdict::Over);
+        assert_eq!(renew(30, 101), RenewVerdict::Over);
+    }
+}
+
+#[test]
+fn only_the_holder_renews() {
+    for (fence, now) in [(6, 10), (8, 10), (6, 100), (8, 200)] {
+        let verdict = running(AfterFailure::Hold).renew(Fence::new(fence), ms(30), at(now));
+        assert_eq!(verdict, RenewVerdict::Fenced);
+    }
+    for state in [
+        State::Waiting { due: at(0) },
+        unknown(Cause::Lapsed),
+        unknown(Cause::Ambiguous),
+        done(),
+        dead(),
+    ] {
+        let verdict = record(state, 0).renew(Fence::new(7), ms(30), at(10));
+        assert_eq!(verdict, RenewVerdict::Fenced);
+    }
+}
+
+fn finishes() -> [Finish; 4] {
+    [
+        Finish::Done(Outcome::Answer(answer(201))),
+        Finish::Release { after: ms(20) },
+        Finish::Unknown {
+            answer: Some(answer(502)),
+        },
+        Finish::Dead {
+            reason: DeadReason::Poison,
+            answer: Some(answer(500)),
+        },
+    ]
+}
+
+#[test]
+fn the_holder_finishes_even_late() {
+    let running = [running(AfterFailure::Hold), running(AfterFailure::Retry)];
+    for before in running {
+        for finish in finishes() {
+            for now in [10, 50, 1000] {
+                let becomes = record(finish.state(at(now)), now);
+                let verdict = before.finish(Fence::new(7), &finish, at(now));
+                assert_eq!(verdict, FinishVerdict::Becomes(Box::new(becomes)));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_run_reports_what_became_of_it_but_no_second_doubt() {
+    for cause in Cause::ALL {
+        let before = record(unknown(*cause), 50);
+        for finish in finishes() {
+            let expected = match &finish {
+                Finish::Unknown { .. } => FinishVerdict::Already,
+                known => FinishVerdict::Becomes(Box::new(record(known.state(at(90)), 90))),
+            };
+            assert_eq!(before.finish(Fence::new(7), &finish, at(90)), expected);
+        }
+    }
+}
+
+#[test]
+fn the_first_finish_stands() {
+    for state in [
+        State::Waiting { due: at(0) },
+        done(),
+        not_kept(NotKept::Expired),
+        dead(),
+    ] {
+        for finish in finishes() {
+            let verdict = record(state.clone(), 0).finish(Fence::new(7), &finish, at(90));
+            assert_eq!(verdict, FinishVerdict::Already);
+        }
+    }
+}
+
+#[test]
+fn another_fence_finishes_nothing_in_any_state() {
+    for state in [
+        running(AfterFailure::Hold).state,
+        running(AfterFailure::Retry).state,
+        State::Waiting { due: at(0) },
+        unknown(Cause::Lapsed),
+        done(),
+        dead(),
+    ] {
+        for finish in finishes() {
+            for fence in [6, 8] {
+                let verdict = record(state.clone(), 0).finish(Fence::new(fence), &finish, at(90));
+                assert_eq!(verdict, FinishVerdict::Fenced);
+            }
+        }
+    }
+}
+
+#[test]
+fn forgetting_by_hand() {
+    let amend = |record: &Record, even_unknown, now| record.amend(&Amend::Forget { even_unknown }, at(now));
+    for even_unknown in [false, true] {
+        let live = Amended::Refused(StateName::Running);
+        assert_eq!(amend(&running(AfterFailure::Hold), even_unknown, 49), live);
+        assert_eq!(amend(&running(AfterFailure::Retry), even_unknown, 49), live);
+        assert_eq!(
+            amend(&running(AfterFailure::Retry), even_unknown, 1000),
+            live,
+            "its holder may still run"
+        );
+        for state in [State::Waiting { due: at(0) }, done(), dead()] {
+            assert_eq!(amend(&record(state, 0), even_unknown, 10), Amended::Forgotten);
+        }
+    }
+    for unknown in [
+        running(AfterFailure::Hold),
+        record(unknown(Cause::Lapsed), 50),
+        record(unknown(Cause::Ambiguous), 0),
+    ] {
+        assert_eq!(amend(&unknown, false, 50), Amended::Refused(StateName::Unknown));
+        assert_eq!(amend(&unknown, true, 50), Amended::Forgotten);
+    }
+}
+
+#[test]
+fn tending_lapses_strips_and_forgets_at_the_boundary() {
+    let lapsed = record(unknown(Cause::Lapsed), 50);
+    assert_eq!(
+        running(AfterFailure::Hold).tend(at(60)),
+        Tended::Becomes(Box::new(lapsed), at(60 + REPLAY_MS))
+    );
+
+    let stripped = record(not_kept(NotKept::Expired), 0);
+    assert_eq!(
+        record(done(), 0).tend(at(REPLAY_MS - 1000)),
+        Tended::Keep(at(REPLAY_MS))
+    );
+    assert_eq!(
+        record(done(), 0).tend(at(REPLAY_MS)),
+        Tended::Becomes(Box::new(stripped.clone()), at(REMEMBER_MS))
+    );
+
+    let before_end = at(REMEMBER_MS - 1000);
+    for state in [
+        stripped.state,
+        not_kept(NotKept::TooLarge),
+        not_kept(NotKept::Discarded),
+        dead(),
+    ] {
+        assert_eq!(record(state.clone(), 0).tend(before_end), Tended::Keep(at(REMEMBER_MS)));
+        assert_eq!(record(state, 0).tend(at(REMEMBER_MS)), Tended::Forget);
+    }
+    assert_eq!(record(done(), 0).tend(at(REMEMBER_MS)), Tended::Forget);
+
+    let waiting = record(State::Waiting { due: at(50) }, 0);
+    assert_eq!(waiting.tend(at(60)), Tended::Keep(at(50 + REPLAY_MS)));
+    assert_eq!(waiting.tend(at(50 + REPLAY_MS)), Tended::Forget);
+    let retried = running(AfterFailure::Retry);
+    assert_eq!(retried.tend(at(60)), Tended::Keep(at(50 + REPLAY_MS)));
+    assert_eq!(retried.tend(at(50 + REPLAY_MS)), Tended::Forget, "nobody asked again");
+}
+
+#[test]
+fn tending_never_ends_what_is_claimed_or_unknown() {
+    let mut short = running(AfterFailure::Hold);
+    short.retention = Retention {
+        replay_for: Duration::ZERO,
+        remember_for: Duration::ZERO,
+    };
+    assert_eq!(
+        short.tend(at(49)),
+        Tended::Keep(at(49 + 1000)),
+        "no look comes back at once"
+    );
+    assert_eq!(
+        running(AfterFailure::Hold).tend(at(-5000)),
+        Tended::Keep(at(50)),
+        "when it lapses"
+    );
+    for cause in Cause::ALL {
+        let mut record = record(unknown(*cause), 0);
+        assert_eq!(record.tend(at(REMEMBER_MS)), Tended::Keep(at(REMEMBER_MS + REPLAY_MS)));
+        record.retention = short.retention;
+        assert_eq!(record.tend(at(5)), Tended::Keep(at(1005)));
+    }
+}
+
+#[test]
+fn what_is_forgotten_when() {
+    let forget_at = |state, since| record(state, since).forget_at();
+    assert_eq!(running(AfterFailure::Hold).forget_at(), None);
+    assert_eq!(running(AfterFailure::Retry).forget_at(), Some(at(50 + REPLAY_MS)));
+    assert_eq!(forget_at(unknown(Cause::Ambiguous), 0), None);
+    assert_eq!(forget_at(State::Waiting { due: at(9) }, 5), Some(at(9 + REPLAY_MS)));
+    assert_eq!(forget_at(State::Waiting { due: at(5) }, 9), Some(at(9 + REPLAY_MS)));
+    assert_eq!(forget_at(done(), 5), Some(at(5 + REMEMBER_MS)));
+    assert_eq!(forget_at(dead(), 5), Some(at(5 + REMEMBER_MS)));
+    assert_eq!(record(done(), 5).answer_until(), at(5 + REPLAY_MS));
+}
+
+#[test]
+fn an_answer_is_told_until_the_millisecond_it_expires() {
+    let record = record(done(), 5);
+    let outcome_at = |now| match record.refusal(at(now)) {
+        Refusal::Done { at: since, outcome } if since == at(5) => outcome,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(outcome_at(5 + REPLAY_MS - 1), Outcome::Answer(answer(201)));
+    assert_eq!(outcome_at(5 + REPLAY_MS), Outcome::NotKept(NotKept::Expired));
+}
+
+#[test]
+fn default_retention_is_a_day_and_thirty() {
+    let retention = Retention::default();
+    assert_eq!(retention.replay_for.as_secs(), 86_400);
+    assert_eq!(retention.remember_for.as_secs(), 2_592_000);
+}
+
+#[test]
+fn states_know_their_names() {
+    for (state, name) in [
+        (running(AfterFailure::Hold).state, StateName::Running),
+        (State::Waiting { due: at(0) }, StateName::Waiting),
+        (unknown(Cause::Lapsed), StateName::Unknown),
+        (done(), StateName::Done),
+        (dead(), StateName::Dead),
+    ] {
+        assert_eq!(state.name(), name);
+    }
+}
+
+macro_rules! round_trip {
+    ($type:ident: $($text:literal),+) => {
+        let texts: Vec<_> = $type::ALL.iter().map(|value| value.to_string()).collect();
+        assert_eq!(texts, [$($text),+]);
+        for value in $type::ALL {
+            assert_eq!($type::parse(value.as_str()), Some(*value));
+        }
+        for text in ["", "Running", "running ", "nonsense"] {
+            assert_eq!($type::parse(text), None);
+        }
+    };
+}
+
+#[test]
+fn text_codes_are_stable_and_round_trip() {
+    round_trip!(StateName: "running", "waiting", "unknown", "done", "dead");
+    round_trip!(AfterFailure: "hold", "retry");
+    round_trip!(Cause: "lapsed", "ambiguous");
+    round_trip!(DeadReason: "exhausted", "poison", "mismatch", "refused");
+    round_trip!(NotKept: "expired", "too-large", "discarded");
+}

@@ -1,0 +1,87 @@
+//! Sample claims and records for the tests of this crate.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::*;
+
+pub(crate) const LEASE_MS: i64 = 30;
+pub(crate) const MAX_RUN_MS: i64 = 100;
+pub(crate) const REPLAY_MS: i64 = 100_000;
+pub(crate) const REMEMBER_MS: i64 = 1_000_000;
+
+pub(crate) fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+pub(crate) fn ms(millis: i64) -> Duration {
+    Duration::from_millis(millis as u64)
+}
+
+pub(crate) fn operation(scope: &str, name: &str, key: &str) -> Operation {
+    Operation::new(
+        Scope::new(scope).unwrap(),
+        Name::new(name).unwrap(),
+        Key::new(key).unwrap(),
+    )
+}
+
+pub(crate) fn fingerprint(recipe: u32, digest: u8) -> Fingerprint {
+    Fingerprint::new(RecipeId::new(recipe), [digest; 32])
+}
+
+pub(crate) fn attempt(number: u8) -> AttemptId {
+    AttemptId::from_bytes([number; 16])
+}
+
+/// A caller's claim by attempt 1 on `s/n/k` in hold mode.
+pub(crate) fn claim() -> Claim {
+    Claim {
+        operation: operation("s", "n", "k"),
+        fingerprint: fingerprint(1, 1),
+        attempt: attempt(1),
+        starter: Starter::Caller,
+        lease: ms(LEASE_MS),
+        max_run: ms(MAX_RUN_MS),
+        after_failure: AfterFailure::Hold,
+        retention: Retention {
+            replay_for: ms(REPLAY_MS),
+            remember_for: ms(REMEMBER_MS),
+        },
+    }
+}
+
+/// What [`claim`] left behind, in `state` since `since`, with fence 7 and three tries.
+pub(crate) fn record(state: State, since: i64) -> Record {
+    let claim = claim();
+    Record {
+        operation: claim.operation,
+        fingerprint: claim.fingerprint,
+        fence: Fence::new(7),
+        attempt: claim.attempt,
+        tries: 3,
+        created: at(0),
+        since: at(since),
+        retention: claim.retention,
+        state,
+    }
+}
+
+/// Running from 0 with the deadline at 50 and `max_run` up at 100.
+pub(crate) fn running(after_failure: AfterFailure) -> Record {
+    let state = State::Running {
+        deadline: at(50),
+        run_until: at(100),
+        after_failure,
+    };
+    record(state, 0)
+}
+
+pub(crate) fn answer(status: u16) -> Answer {
+    Answer {
+        status,
+        headers: vec![("etag".into(), Bytes::from_static(b"1"))],
+        body: Bytes::from_static(b"body"),
+    }
+}
