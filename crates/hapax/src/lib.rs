@@ -1,1 +1,17 @@
-//! .
+//! **Retry anything; it happens once.**
+//!
+//! hapax recognises a duplicate of what was asked before, answers it with the first result, and says so when nobody
+//! knows whether it happened. [`Engine`] does this for any door; `http` (a tower layer) is the door for HTTP.
+
+pub mod engine;
+pub mod event;
+pub mod failpoint;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod sweeper;
+
+pub use engine::{Arrival, Ended, Engine, EngineOptions, Reply, Run, RunError, RunOptions};
+pub use event::{Event, Observer};
+pub use hapax_core as core;
+pub use hapax_store as store;
+pub use sweeper::Sweeper;

@@ -1,0 +1,354 @@
+//! One arrival, from its claim to its reply.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hapax_core::{
+    BoxFuture, Claim, Finish, Finished, Lease, Operation, Refusal, Renewed, Ruling, State, StateName, Store,
+    StoreError, Timestamp,
+};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Ended, Inner, Refingerprint, Reply, Run, RunError};
+use crate::event::Event;
+use crate::failpoint::{self, Failpoint};
+
+/// First and longest pause between two tries of a step that the store failed.
+const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+pub(super) struct Drive<R> {
+    pub(super) inner: Arc<Inner>,
+    pub(super) claim: Claim,
+    pub(super) reply: oneshot::Sender<Result<Reply<R>, RunError>>,
+}
+
+impl<R: Send + 'static> Drive<R> {
+    /// Claims, waiting as long as allowed; then runs the handler, or says why not.
+    pub(super) async fn run<H, F>(mut self, refingerprint: Refingerprint, wait: Duration, handler: H)
+    where
+        H: FnOnce(Run) -> F,
+        F: Future<Output = Ended<R>>,
+    {
+        failpoint::hit(Failpoint::BeforeClaim);
+        match self.obtain(&refingerprint, wait).await {
+            Ok(Ruling::Won(lease)) => {
+                failpoint::hit(Failpoint::ClaimWritten);
+                self.perform(lease, handler).await;
+            }
+            Ok(Ruling::Refused(refusal)) => {
+                let event = Event::Refused {
+                    operation: &self.claim.operation,
+                    refusal: &refusal,
+                    cached: false,
+                };
+                self.inner.emit(&event);
+                answer(self.reply, Ok(Reply::Refused(refusal)));
+            }
+            Err(error) => answer(self.reply, Err(RunError::NotClaimed(Arc::new(error)))),
+        }
+    }
+
+    /// Claims until there is something to say: the claim won, or it was refused for good, or the wait is over.
+    async fn obtain(&mut self, refingerprint: &Refingerprint, wait: Duration) -> Result<Ruling, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let until = Instant::now() + wait;
+        let mut waiter = None;
+        loop {
+            let ruling = self.claim().await?;
+            match &ruling {
+                Ruling::Refused(Refusal::OtherRecipe(recipe)) => {
+                    let text = inner.store.recipe_text(*recipe).await?;
+                    match text.and_then(|text| refingerprint(&text, *recipe)) {
+                        Some(fingerprint) if fingerprint.recipe() == *recipe => self.claim.fingerprint = fingerprint,
+                        // What cannot be compared cannot be called the same.
+                        _ => return Ok(Ruling::Refused(Refusal::Mismatch)),
+                    }
+                }
+                Ruling::Refused(Refusal::InProgress { .. }) => {
+                    if waiter.is_none() && !wait.is_zero() {
+                        waiter = inner.waiters.join(self.claim.operation.id());
+                        if waiter.is_none() {
+                            inner.emit(&Event::TooManyWaiters {
+                                operation: &self.claim.operation,
+                            });
+                        }
+                    }
+                    let Some(waiter) = &mut waiter else { return Ok(ruling) };
+                    let left = until.saturating_duration_since(Instant::now());
+                    let changed = waiter.changed(|| inner.has_changed(self.claim.operation.id()));
+                    tokio::select! {
+                        biased;
+                        // Nobody is there to hear the answer.
+                        () = self.reply.closed() => return Ok(ruling),
+                        changed = timeout(left, changed) => if changed.is_err() { return Ok(ruling) },
+                    }
+                    if let Some(refusal) = inner.cached(&self.claim) {
+                        return Ok(Ruling::Refused(refusal));
+                    }
+                }
+                Ruling::Refused(refusal) => {
+                    inner.cache.keep_refusal(&self.claim, refusal);
+                    return Ok(ruling);
+                }
+                Ruling::Won(_) => return Ok(ruling),
+            }
+        }
+    }
+
+    /// One claim, repeated with the same attempt while the store fails. If it never answers, the claim it may have
+    /// made is given back.
+    async fn claim(&self) -> Result<Ruling, StoreError> {
+        let patience = self.inner.options.store_patience;
+        match self
+            .inner
+            .insist("claim", patience, |store| store.claim(self.claim.clone()))
+            .await
+        {
+            Ok(claimed) => {
+                self.inner.learn_time(claimed.now);
+                Ok(claimed.ruling)
+            }
+            Err(error) => {
+                if error.is_transient() {
+                    tokio::spawn(give_back(Arc::clone(&self.inner), self.claim.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn perform<H, F>(self, lease: Lease, handler: H)
+    where
+        H: FnOnce(Run) -> F,
+        F: Future<Output = Ended<R>>,
+    {
+        let Self { inner, claim, reply } = self;
+        let operation = &claim.operation;
+        let started = Instant::now();
+        let running = inner.waiters.running(operation.id());
+        inner.emit(&Event::Started {
+            operation,
+            fence: lease.fence,
+        });
+        let run = Run {
+            operation: operation.clone(),
+            fence: lease.fence,
+            tries: lease.tries,
+        };
+        // `handler` itself may panic before it gives its future.
+        let work = AssertUnwindSafe(async { handler(run).await }).catch_unwind();
+        let ended = tokio::select! {
+            biased;
+            ended = work => ended,
+            never = inner.heartbeat(&claim, lease) => match never {},
+        };
+        let (finish, told) = match ended {
+            Ok(Ended { finish, reply }) => (finish, Ok(reply)),
+            Err(_) => {
+                inner.emit(&Event::Panicked { operation });
+                let finish = match claim.after_failure {
+                    hapax_core::AfterFailure::Hold => Finish::Unknown { answer: None },
+                    hapax_core::AfterFailure::Retry => Finish::Release { after: Duration::ZERO },
+                };
+                (finish, Err(RunError::Panicked))
+            }
+        };
+        failpoint::hit(Failpoint::BeforeFinish);
+        let finishing = Finishing {
+            inner: &inner,
+            claim: &claim,
+            lease,
+            started,
+        };
+        let reply = finishing.finish(finish, told, reply).await;
+        failpoint::hit(Failpoint::AfterFinish);
+        // Waiters first learn from the cache, so that they wake after it is filled.
+        drop(running);
+        if let Some((reply, told)) = reply {
+            answer(reply, told);
+        }
+    }
+}
+
+struct Finishing<'a> {
+    inner: &'a Inner,
+    claim: &'a Claim,
+    lease: Lease,
+    started: Instant,
+}
+
+type Caller<R> = oneshot::Sender<Result<Reply<R>, RunError>>;
+
+impl Finishing<'_> {
+    /// Makes the finish durable. A caller is kept waiting for `store_patience`, the finish is repeated until the run's
+    /// time is over.
+    async fn finish<R>(
+        &self,
+        finish: Finish,
+        told: Result<R, RunError>,
+        caller: Caller<R>,
+    ) -> Option<(Caller<R>, Result<Reply<R>, RunError>)> {
+        let (id, fence) = (self.claim.operation.id(), self.lease.fence);
+        let patience = self.inner.options.store_patience;
+        let error = match self
+            .inner
+            .insist("finish", patience, |store| store.finish(id, fence, finish.clone()))
+            .await
+        {
+            Ok(finished) => return Some((caller, self.settle(finished, &finish, told))),
+            Err(error) => error,
+        };
+        answer(caller, Err(RunError::NotFinished(Arc::new(error))));
+        // Late is better than never: a lapsed run may still say what became of it.
+        if let Ok(finished) = self
+            .inner
+            .insist("finish", self.claim.max_run, |store| {
+                store.finish(id, fence, finish.clone())
+            })
+            .await
+        {
+            let _: Result<Reply<R>, _> = self.settle(finished, &finish, told);
+        }
+        None
+    }
+
+    fn settle<R>(&self, finished: Finished, finish: &Finish, told: Result<R, RunError>) -> Result<Reply<R>, RunError> {
+        let operation = &self.claim.operation;
+        match finished {
+            Finished::Applied { now } => {
+                self.finished(operation, finish.state(now).name(), now);
+                if let Finish::Done(outcome) = finish {
+                    self.inner.cache.keep_done(self.claim, now, outcome.clone());
+                }
+                told.map(Reply::Ran)
+            }
+            // The first reply of the store was lost, or the run had lapsed into what it now reports.
+            Finished::Already { now, record } if finish.state(record.since) == record.state => {
+                self.finished(operation, record.state.name(), now);
+                self.inner.cache.keep(*record);
+                told.map(Reply::Ran)
+            }
+            Finished::Already { now, record } => {
+                self.inner.learn_time(now);
+                Ok(Reply::Refused(record.refusal(now)))
+            }
+            Finished::Fenced { now, record } => {
+                self.inner.learn_time(now);
+                self.inner.emit(&Event::Fenced {
+                    operation,
+                    fence: self.lease.fence,
+                });
+                record.map_or(Err(RunError::Lost), |record| Ok(Reply::Refused(record.refusal(now))))
+            }
+        }
+    }
+
+    fn finished(&self, operation: &Operation, state: StateName, now: Timestamp) {
+        self.inner.learn_time(now);
+        self.inner.emit(&Event::Finished {
+            operation,
+            state,
+            took: self.started.elapsed(),
+        });
+    }
+}
+
+/// Gives back a claim that may have been made although the store never said so. A client that retries meanwhile finds
+/// the operation in progress, then due.
+async fn give_back(inner: Arc<Inner>, claim: Claim) {
+    let patience = claim.lease;
+    let Ok(claimed) = inner
+        .insist("claim", patience, |store| store.claim(claim.clone()))
+        .await
+    else {
+        return;
+    };
+    if let Ruling::Won(lease) = claimed.ruling {
+        let (id, finish) = (claim.operation.id(), Finish::Release { after: Duration::ZERO });
+        // If this fails too, the lease lapses.
+        let _: Result<_, _> = inner
+            .insist("finish", patience, |store| {
+                store.finish(id, lease.fence, finish.clone())
+            })
+            .await;
+    }
+}
+
+impl Inner {
+    /// Repeats a step of the store while it fails transiently, for `patience` at most.
+    async fn insist<'a, T>(
+        &'a self,
+        step: &'static str,
+        patience: Duration,
+        mut ask: impl FnMut(&'a dyn Store) -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let until = Instant::now() + patience;
+        let mut pause = STORE_RETRY.0;
+        loop {
+            let error = match ask(self.store.as_ref()).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            self.emit(&Event::StoreFailed { step, error: &error });
+            if !error.is_transient() || Instant::now() + pause > until {
+                return Err(error);
+            }
+            sleep(pause).await;
+            pause = STORE_RETRY.1.min(pause * 2);
+        }
+    }
+
+    /// Extends the lease three times in its length, until there is nothing left to extend. Never returns.
+    async fn heartbeat(&self, claim: &Claim, lease: Lease) -> std::convert::Infallible {
+        let operation = &claim.operation;
+        loop {
+            sleep(claim.lease / 3).await;
+            match self.store.renew(operation.id(), lease.fence, claim.lease).await {
+                Ok(Renewed::Until(_)) => self.emit(&Event::Renewed { operation }),
+                Ok(Renewed::Over | Renewed::Fenced) => {
+                    self.emit(&Event::LeaseLost {
+                        operation,
+                        fence: lease.fence,
+                    });
+                    return std::future::pending().await;
+                }
+                // The next beat comes before the lease ends.
+                Err(error) => self.emit(&Event::StoreFailed {
+                    step: "renew",
+                    error: &error,
+                }),
+            }
+        }
+    }
+
+    /// Whether a run that others wait for has ended or lapsed. Keeps what it reads.
+    async fn has_changed(&self, id: hapax_core::OperationId) -> bool {
+        match self.store.read(id).await {
+            Ok((now, record)) => {
+                self.learn_time(now);
+                let state = record.as_ref().map(|record| &record.state);
+                let running = matches!(state, Some(State::Running { deadline, .. }) if *deadline > now);
+                if let Some(record) = record {
+                    self.cache.keep(record);
+                }
+                !running
+            }
+            Err(error) => {
+                self.emit(&Event::StoreFailed {
+                    step: "read",
+                    error: &error,
+                });
+                false
+            }
+        }
+    }
+}
+
+/// Answers the caller, if it is still there.
+fn answer<R>(caller: Caller<R>, told: Result<Reply<R>, RunError>) {
+    // A caller that left is no error: its operation is recorded.
+    let _: Result<(), _> = caller.send(told);
+}

@@ -1,0 +1,80 @@
+//! Named places where the crash test kills the process, one at every step between accepting a request and answering
+//! it. Without the feature `failpoints` a hit is nothing.
+
+macro_rules! failpoints {
+    ($($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)?) => {
+        /// A place where a crash is tested.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Failpoint {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl Failpoint {
+            /// Every failpoint; the crash test kills at each.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in the environment variable `HAPAX_FAILPOINT`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),+
+                }
+            }
+        }
+    };
+}
+
+failpoints! {
+    /// The request is read, nothing is claimed.
+    BeforeClaim => "before-claim",
+    /// The claim is durable, the handler has not begun.
+    ClaimWritten => "claim-written",
+    /// The request is about to go to the upstream.
+    BeforeUpstream => "before-upstream",
+    /// The upstream has answered.
+    AfterUpstream => "after-upstream",
+    /// The finish is about to be written.
+    BeforeFinish => "before-finish",
+    /// The finish is durable.
+    AfterFinish => "after-finish",
+    /// The answer is about to leave.
+    BeforeAnswer => "before-answer",
+}
+
+/// Marks the place. With the feature `failpoints` and `HAPAX_FAILPOINT=name:n` in the environment, the `n`th hit of
+/// that place kills the process at once (SIGKILL: no destructors, no flush).
+#[inline]
+pub fn hit(failpoint: Failpoint) {
+    #[cfg(feature = "failpoints")]
+    armed::hit(failpoint);
+    #[cfg(not(feature = "failpoints"))]
+    let _: Failpoint = failpoint;
+}
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::Failpoint;
+
+    static ARMED: OnceLock<Option<(String, AtomicI64)>> = OnceLock::new();
+
+    pub(super) fn hit(failpoint: Failpoint) {
+        let armed = ARMED.get_or_init(|| {
+            let value = std::env::var("HAPAX_FAILPOINT").ok()?;
+            let (name, count) = value.split_once(':')?;
+            Some((name.to_owned(), AtomicI64::new(count.parse().ok()?)))
+        });
+        if let Some((name, left)) = armed
+            && name == failpoint.name()
+            && left.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            // The signal is on its way: go no further.
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
