@@ -349,3 +349,6 @@ impl Inner {
         hapax_core::time::millis(self.started.elapsed())
     }
 }
+
+#[cfg(test)]
+mod tests;
