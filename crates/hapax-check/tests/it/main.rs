@@ -1,0 +1,3 @@
+//! The exam itself, on every store of this workspace.
+
+mod memory;
