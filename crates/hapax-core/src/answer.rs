@@ -21,12 +21,7 @@ impl Answer {
     /// (u32), the value.
     #[must_use]
     pub fn encode_headers(&self) -> Bytes {
-        let size = self
-            .headers
-            .iter()
-            .map(|(name, value)| 6 + name.len() + value.len())
-            .sum();
-        let mut out = BytesMut::with_capacity(size);
+        let mut out = BytesMut::new();
         for (name, value) in &self.headers {
             out.put_u16(name.len() as u16);
             out.put_slice(name.as_bytes());
@@ -77,7 +72,7 @@ fn take<const N: usize>(rest: &mut Bytes) -> Option<Bytes> {
     let length = rest
         .get(..N)?
         .iter()
-        .fold(0usize, |length, byte| (length << 8) | usize::from(*byte));
+        .fold(0, |length, byte| length * 256 + usize::from(*byte));
     if rest.len() < N + length {
         return None;
     }
@@ -134,6 +129,16 @@ mod tests {
                 Some(answer)
             );
         }
+    }
+
+    #[test]
+    fn long_headers_survive_the_store() {
+        let headers = vec![("n".repeat(0x1234).into(), Bytes::from(vec![b'v'; 0x1_2345]))];
+        let answer = Answer { headers, ..answer(&[]) };
+        assert_eq!(
+            Answer::decode(201, &answer.encode_headers(), answer.body.clone()),
+            Some(answer)
+        );
     }
 
     #[test]

@@ -154,10 +154,24 @@ mod tests {
     fn goes_on_at_the_monotonic_pace_after_a_large_jump_back() {
         let mut clock = StoreClock::new(STEP);
         assert_eq!(at(&mut clock, 1_000_000, 0), 1_000_000);
-        assert_eq!(at(&mut clock, 700_000, 0), 1_000_000, "exactly the limit: stands still");
-        assert_eq!(at(&mut clock, 100_000, 2_000), 1_002_000);
-        assert_eq!(at(&mut clock, 101_000, 3_000), 1_003_000);
+        assert_eq!(
+            at(&mut clock, 700_010, 10),
+            1_000_000,
+            "exactly the limit: stands still"
+        );
+        assert_eq!(at(&mut clock, 100_000, 2_010), 1_002_000);
+        assert_eq!(at(&mut clock, 101_000, 3_010), 1_003_000);
         assert_eq!(clock.jump(), None);
+    }
+
+    #[test]
+    fn bounds_are_the_last_time_and_the_expected_one() {
+        let mut clock = StoreClock::new(STEP);
+        assert_eq!(clock.max_step(), STEP);
+        assert_eq!(clock.bounds(Duration::ZERO), None);
+        at(&mut clock, 1_000, 10);
+        let bounds = (Timestamp::from_millis(1_000), Timestamp::from_millis(1_025));
+        assert_eq!(clock.bounds(Duration::from_millis(35)), Some(bounds));
     }
 
     #[test]
