@@ -18,5 +18,5 @@ mod shop;
 mod writer;
 
 pub use ledger::{Double, Effect, Ledger};
-pub use serve::{serve, serve_until};
+pub use serve::{listen, serve, serve_until};
 pub use shop::{Error, Options, Shop};

@@ -1,12 +1,12 @@
 //! The shop as a program.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hapax_shop::{Options, Shop, serve_until};
-use tokio::net::TcpListener;
+use hapax_shop::{Options, Shop, listen, serve_until};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A small shop over HTTP: a backend to protect, and the oracle of crash tests.
@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Args {
     /// Address to listen on; with port 0 the system picks a port.
     #[arg(long, default_value = "127.0.0.1:9000")]
-    listen: String,
+    listen: SocketAddr,
     /// Database file; created where there is none.
     #[arg(long, default_value = "shop.db")]
     db: PathBuf,
@@ -50,10 +50,9 @@ async fn run(args: Args) -> Result<(), String> {
         ..Options::default()
     };
     let shop = Shop::open(&args.db, options).map_err(|e| e.to_string())?;
-    let listen = &args.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|e| {
+    let listener = listen(args.listen).map_err(|e| {
         failed(
-            &format!("cannot listen on {listen}; choose another --listen address"),
+            &format!("cannot listen on {}; choose another --listen address", args.listen),
             e,
         )
     })?;

@@ -2,6 +2,8 @@
 //! real TCP reset, for which the connection has to be taken back from hyper.
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tower_service::Service;
@@ -21,8 +23,26 @@ use crate::shop::Shop;
 
 /// How long requests in flight may take to finish once the shop stops.
 const DRAIN: Duration = Duration::from_secs(5);
+const BACKLOG: u32 = 4096;
 /// Pause after a failed accept, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Binds `address` with room for a storm of connections: the 128 pending ones that
+/// `TcpListener::bind` allows overflow at once, and each refused one costs its client a second.
+///
+/// # Errors
+/// Where the system refuses the address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // A killed shop can be started again on its port at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves HTTP/1.1 on `listener` until the returned future is dropped, which ends all of its
 /// connections.

@@ -209,15 +209,15 @@ async fn natural_keys_need_a_file_without_doubles() {
 #[tokio::test]
 async fn concurrent_requests_each_get_a_row_of_their_own() {
     let world = World::naive().await;
-    let posts = (0..200).map(|_| world.post("/orders", &[], ORDER));
+    let posts = (0..300).map(|_| world.post("/orders", &[], ORDER));
     let mut ids: Vec<_> = futures_util::future::join_all(posts)
         .await
         .iter()
         .map(|a| a.id())
         .collect();
     ids.sort_unstable();
-    assert_eq!(ids, (1..=200).collect::<Vec<_>>());
-    assert_eq!(world.effects(), 200);
+    assert_eq!(ids, (1..=300).collect::<Vec<_>>());
+    assert_eq!(world.effects(), 300);
 }
 
 #[tokio::test]

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::world::{ORDER, World, parse, request};
-
-const LONG: Duration = Duration::from_secs(20);
+use crate::world::{LONG, ORDER, World, appears, parse, request};
 
 #[tokio::test]
 async fn a_status_before_has_no_effect_and_after_has_one() {
@@ -123,7 +121,7 @@ async fn a_delay_after_holds_the_answer_and_not_the_effect() {
     let held = world.post("/orders", &headers, ORDER);
     tokio::select! {
         answer = held => panic!("answered in spite of the delay: {answer:?}"),
-        () = appears(&world, "/orders/1") => {}
+        () = appears(world.address, "/orders/1") => {}
     }
 }
 
@@ -134,7 +132,7 @@ async fn the_effect_happens_though_the_client_hung_up() {
     let text = request("POST", "/orders", &[("X-Shop-Delay", "100ms")], ORDER);
     stream.write_all(text.as_bytes()).await.unwrap();
     drop(stream);
-    appears(&world, "/orders/1").await;
+    appears(world.address, "/orders/1").await;
 }
 
 #[tokio::test]
@@ -172,10 +170,4 @@ async fn knobs_are_ignored_unless_switched_on() {
     let headers = [("X-Shop-Fail", "500-before"), ("X-Shop-Delay", "3600s")];
     let answer = tokio::time::timeout(LONG, world.post("/orders", &headers, ORDER)).await;
     assert_eq!(answer.unwrap().status, 201);
-}
-
-/// Asks until the row is there; each question is a round trip, so this needs no sleep.
-async fn appears(world: &World, path: &str) {
-    let ask = async { while world.get(path).await.status != 200 {} };
-    tokio::time::timeout(LONG, ask).await.expect("the row appears");
 }

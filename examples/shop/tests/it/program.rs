@@ -10,7 +10,7 @@ use hapax_shop::Ledger;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 
-use crate::world::{ORDER, exchange};
+use crate::world::{ORDER, appears, exchange};
 
 /// A running shop, killed at the end of its test.
 struct Program {
@@ -58,7 +58,7 @@ async fn sigterm_finishes_what_is_in_flight_and_ends_cleanly() {
     let address = program.address;
     let headers = [("X-Shop-Delay-After", "300ms"), ("Idempotency-Key", "k")];
     let in_flight = tokio::spawn(async move { exchange(address, "POST", "/orders", &headers, ORDER).await });
-    while exchange(address, "GET", "/orders/1", &[], "").await.answer().status != 200 {}
+    appears(address, "/orders/1").await;
     program.signal(Signal::TERM);
     assert_eq!(in_flight.await.unwrap().answer().status, 201);
     let status = tokio::task::spawn_blocking(move || program.child.wait().unwrap())

@@ -4,15 +4,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use hapax_shop::{Ledger, Options, Shop, serve};
+use hapax_shop::{Ledger, Options, Shop, listen, serve};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 pub(crate) const ORDER: &str = r#"{"customer":"ann","item":"tea","quantity":2}"#;
+
+/// Only a shop that hangs takes this long.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
@@ -39,7 +43,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let db = dir.path().join("shop.db");
         let shop = Shop::open(&db, options).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(serve(listener, shop.clone()));
         World {
@@ -169,6 +173,12 @@ pub(crate) async fn exchange(
     };
     let end = talk.await;
     Exchange { bytes, end }
+}
+
+/// Asks until the row is there; each question is a round trip, so this needs no sleep.
+pub(crate) async fn appears(address: SocketAddr, path: &str) {
+    let ask = async { while exchange(address, "GET", path, &[], "").await.answer().status != 200 {} };
+    tokio::time::timeout(LONG, ask).await.expect("the row appears");
 }
 
 pub(crate) fn parse(bytes: &[u8]) -> Answer {
