@@ -1,7 +1,8 @@
 //! Ports that nothing else takes while a test needs them.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::or_panic;
@@ -41,18 +42,8 @@ impl FreePort {
             let turn = TURN.fetch_add(1, Ordering::Relaxed);
             let port = FIRST + start.wrapping_add(turn) % (LAST - FIRST);
             let Ok(port) = u16::try_from(port) else { continue };
-            let path = locks.join(port.to_string());
-            let lock =
-                fs::File::create(&path).map_err(|source| Error::io(format!("open {}", path.display()), source))?;
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => continue,
-                Err(TryLockError::Error(source)) => {
-                    return Err(Error::io(format!("lock {}", path.display()), source));
-                }
-            }
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return Ok(Self { port, _lock: lock });
+            if let Some(taken) = Self::try_number(&locks, port)? {
+                return Ok(taken);
             }
         }
         Err(Error::Failed {
@@ -60,6 +51,20 @@ impl FreePort {
             status: "all are taken".to_owned(),
             output: "End what listens on them: `ss -ltn` shows it.".to_owned(),
         })
+    }
+
+    fn try_number(locks: &Path, port: u16) -> Result<Option<Self>> {
+        let path = locks.join(port.to_string());
+        let lock = File::create(&path).map_err(|source| Error::io(format!("open {}", path.display()), source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => {
+                return Err(Error::io(format!("lock {}", path.display()), source));
+            }
+        }
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        Ok(free.then_some(Self { port, _lock: lock }))
     }
 
     /// The port's number.
@@ -70,5 +75,27 @@ impl FreePort {
     /// `127.0.0.1` with the port.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_while_it_is_held_or_listened_on() {
+        let locks = tempfile::tempdir().unwrap();
+        // A port of ours, so that nobody else comes between.
+        let ours = FreePort::take();
+        let port = ours.number();
+        let take = || FreePort::try_number(locks.path(), port).unwrap();
+
+        let held = take().expect("it is free");
+        assert!(take().is_none(), "held twice");
+        drop(held);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(take().is_none(), "somebody listens on it");
+        drop(listener);
+        assert!(take().is_some());
     }
 }

@@ -90,7 +90,13 @@ impl Cluster {
 
     fn accepts(&self, port: u16) -> Result<bool> {
         Command::new(&self.binaries.pg_isready)
-            .args(["--host=127.0.0.1", "--timeout=1", &format!("--port={port}")])
+            .args([
+                "--host=127.0.0.1",
+                "--username=postgres",
+                "--dbname=postgres",
+                "--timeout=1",
+            ])
+            .arg(format!("--port={port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -2,7 +2,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hapax_testbed::{Guard, Postgres, Signal};
 
@@ -71,6 +71,8 @@ fn a_dropped_guard_ends_a_frozen_server() {
     let mut postgres = Postgres::start();
     let port = postgres.port();
     postgres.pause();
+    let start = Instant::now();
     drop(postgres);
+    assert!(start.elapsed() < Duration::from_secs(10), "it had to be killed");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
