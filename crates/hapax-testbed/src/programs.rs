@@ -110,3 +110,24 @@ pub(crate) fn run(command: &mut Command) -> Result<String> {
         output: text(&[output.stdout, output.stderr].concat()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_what_to_install() {
+        let error = postgres("pg_nonsense").unwrap_err().to_string();
+        assert!(error.contains("`pg_nonsense`"), "{error}");
+        assert!(error.contains("apt-get install postgresql"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_command_is_quoted_with_what_it_said() {
+        let mut command = Command::new("/bin/sh");
+        let error = run(command.args(["-c", "echo out; echo wrong >&2; exit 3"])).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(error.contains("out\nwrong"), "{error}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Databases, and SQL through `psql`.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,7 +22,9 @@ impl Database {
     /// Creates a database with a name that no other test has.
     pub(super) fn create(server_url: &str) -> Result<Self> {
         let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("test_{}_{number}", std::process::id());
+        // A named server may hold what a killed run left under this process's id.
+        let run = RandomState::new().build_hasher().finish();
+        let name = format!("test_{}_{number}_{run:016x}", std::process::id());
         let url = create(server_url, &name)?;
         Ok(Self {
             server_url: server_url.to_owned(),
