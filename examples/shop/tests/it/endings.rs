@@ -117,12 +117,19 @@ async fn a_delay_comes_before_the_commit() {
 #[tokio::test]
 async fn a_delay_after_holds_the_answer_and_not_the_effect() {
     let world = World::with_knobs().await;
-    let headers = [("X-Shop-Delay-After", "3600s")];
-    let held = world.post("/orders", &headers, ORDER);
-    tokio::select! {
-        answer = held => panic!("answered in spite of the delay: {answer:?}"),
-        () = appears(world.address, "/orders/1") => {}
-    }
+    let started = Instant::now();
+    let answered = async {
+        let headers = [("X-Shop-Delay-After", "1s")];
+        assert_eq!(world.post("/orders", &headers, ORDER).await.status, 201);
+        started.elapsed()
+    };
+    let seen = async {
+        appears(world.address, "/orders/1").await;
+        started.elapsed()
+    };
+    let (answered, seen) = tokio::join!(answered, seen);
+    assert!(answered >= Duration::from_secs(1), "{answered:?}");
+    assert!(seen < answered, "seen {seen:?}, answered {answered:?}");
 }
 
 #[tokio::test]
