@@ -17,7 +17,8 @@ type Check = (&'static str, fn() -> Outcome);
 /// The cheap ones first.
 const CHECKS: &[Check] = &[
     ("format", || run(&mut cargo(&["fmt", "--all", "--check"]))),
-    ("repository", || repository::check().and_then(|()| sources::check())),
+    ("repository", repository::check),
+    ("architecture", sources::check),
     ("dependencies", dependencies::check),
     ("lints", lints),
     ("features", features),

@@ -20,10 +20,9 @@ tasks:
   test [ARGUMENTS]  set up, start PostgreSQL, run all tests; with ARGUMENTS (as
                     of `cargo nextest run`, such as `-p hapax-store claim`), only
                     those tests, and no documentation tests
-  ci                all that must pass before a change is merged: format, lints,
-                    documentation, dependencies, house rules, tests
-  ci CHECK...       only those: format, repository, dependencies, lints, features,
-                    documentation, tests
+  ci                all that must pass before a change is merged
+  ci CHECK...       only those: format, repository, architecture, dependencies,
+                    lints, features, documentation, tests
 
 Ends with 0 if all passed, 1 if something failed, 2 if it was called wrongly, and
 3 if something is missing that it may not install.";
