@@ -1,3 +1,4 @@
 //! The exam itself, on every store of this workspace.
 
+mod canaries;
 mod memory;

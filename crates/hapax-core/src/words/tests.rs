@@ -55,7 +55,7 @@ fn display_shows_the_value_and_nothing_else() {
     );
     assert_eq!(OperationId::from_bytes(bytes).as_bytes(), &bytes);
     assert_eq!(AttemptId::from_bytes(bytes).as_bytes(), &bytes);
-    assert_eq!(Fence::new(7).to_string(), "7");
+    assert_eq!((Fence::new(7).to_string().as_str(), Fence::new(7).get()), ("7", 7));
     assert_eq!(Key::new("k").unwrap().to_string(), "k");
     assert_eq!(format!("{:?}", Key::new("k").unwrap()), "Key(\"k\")");
 }

@@ -1,0 +1,85 @@
+//! The exam of the exam: it must fail every store with a planted bug, and pass the same store without one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hapax_check::canaries::{Bug, Planted};
+use hapax_check::conformance::{CASES, block_on};
+use hapax_check::{Backend, history};
+use hapax_core::{BoxFuture, Store, StoreError};
+
+fn planted(bug: Bug) -> impl Backend {
+    let opened: Mutex<Option<Planted>> = Mutex::default();
+    move |clock| -> BoxFuture<'static, Result<Arc<dyn Store>, StoreError>> {
+        let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = opened.get_or_insert_with(|| Planted::new(bug, clock)).clone();
+        Box::pin(std::future::ready(Ok(Arc::new(store) as Arc<dyn Store>)))
+    }
+}
+
+/// The cases that the store fails, and what they say.
+fn failures(bug: Bug) -> Vec<(&'static str, String)> {
+    let mut failures = Vec::new();
+    for case in CASES {
+        if let Err(failure) = block_on(case.run(Arc::new(planted(bug)))) {
+            failures.push((case.name, failure.to_string()));
+        }
+    }
+    failures
+}
+
+/// Which case must catch a bug, whatever else does.
+fn caught_by(bug: Bug) -> &'static str {
+    match bug {
+        Bug::None => "nothing",
+        Bug::CheckThenAct => "of_many_racers_one_wins",
+        Bug::UnfencedFinish => "a_wrong_fence_finishes_nothing",
+        Bug::UnscopedKey => "scope_name_and_key_each_make_another_operation",
+        Bug::LeaseIsReplayTime => "a_fresh_claim_wins",
+        Bug::DeletedOnError => "each_finish_is_told_to_the_next_arrival",
+        Bug::LosesToItself => "a_repeated_claim_wins_again",
+        Bug::SweepsClaimed => "a_sweep_never_removes_what_is_claimed_or_unknown",
+        Bug::MismatchIgnoredWhenDone | Bug::MismatchIgnoredWhileRunning => "a_mismatch_is_told_first_in_every_state",
+        Bug::LapsedHoldRunsAgain => "a_lapse_in_hold_mode_is_unknown",
+        Bug::LastFinishStands => "the_first_finish_stands",
+        Bug::FenceFromRecords => "fences_only_grow_whatever_happens",
+        Bug::ForgottenWithAnswer => "a_sweep_strips_expired_answers",
+        Bug::StrippedEarly => "a_sweep_strips_expired_answers",
+        Bug::EndlessRenewal => "a_renewal_extends_up_to_max_run",
+        Bug::FinishedAttemptRunsAgain => "a_finished_attempt_does_not_run_again",
+        Bug::UnboundedSweep => "a_sweep_is_bounded",
+    }
+}
+
+#[test]
+fn the_suite_passes_the_store_without_a_bug() {
+    assert_eq!(failures(Bug::None), []);
+}
+
+#[test]
+fn the_suite_fails_every_bug_where_it_should() {
+    for bug in Bug::ALL {
+        let failures = failures(*bug);
+        let caught = failures.iter().any(|(case, _)| *case == caught_by(*bug));
+        assert!(
+            caught,
+            "{bug:?} was not caught by {}, only by {failures:#?}",
+            caught_by(*bug)
+        );
+    }
+}
+
+#[test]
+fn histories_pass_the_store_without_a_bug() {
+    let outcome = history::run_seeded(128, 1, || planted(Bug::None));
+    assert_eq!(outcome.map_err(|failure| failure.0), Ok(()));
+}
+
+#[test]
+fn histories_fail_every_bug_that_needs_no_race() {
+    // A race, another scope, and more records than a sweep may take do not occur in histories.
+    let other = [Bug::CheckThenAct, Bug::UnscopedKey, Bug::UnboundedSweep];
+    for bug in Bug::ALL.iter().filter(|bug| !other.contains(bug)) {
+        let outcome = history::run_seeded(512, 1, || planted(*bug));
+        assert!(outcome.is_err(), "{bug:?} passed 512 histories");
+    }
+}
