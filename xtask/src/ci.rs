@@ -89,8 +89,9 @@ fn features() -> Outcome {
         &["-p", "hapax", "--no-default-features", "--features", "http,sqlite"],
         &["-p", "hapax-server"],
     ] {
-        run(cargo(&["clippy", "--locked"])
+        run(cargo(&["clippy"])
             .args(arguments)
+            .args(locked())
             .args(["--", "-D", "warnings"]))?;
     }
     Ok(())
