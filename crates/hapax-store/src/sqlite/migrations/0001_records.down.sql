@@ -1,0 +1,3 @@
+DROP TABLE hapax_record;
+DROP TABLE hapax_recipe;
+DROP TABLE hapax_meta;

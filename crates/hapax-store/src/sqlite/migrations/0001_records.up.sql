@@ -1,0 +1,58 @@
+-- One row an operation. The position is the fence of its first claim: unique, only growing, never reused, so that the
+-- order of age needs no counter of its own and the holder of a first claim is found without an index.
+CREATE TABLE hapax_record (
+    position      INTEGER PRIMARY KEY CHECK (position >= 1),
+    id            BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
+    fence         INTEGER NOT NULL CHECK (fence >= position),
+    state         TEXT    NOT NULL CHECK (state IN ('running', 'waiting', 'unknown', 'done', 'dead')),
+    look_at       INTEGER NOT NULL,
+    created       INTEGER NOT NULL,
+    since         INTEGER NOT NULL CHECK (since >= created),
+    deadline      INTEGER,
+    run_until     INTEGER CHECK (run_until >= deadline),
+    after_failure TEXT    CHECK (after_failure IN ('hold', 'retry')),
+    due           INTEGER CHECK (due >= since),
+    reason        TEXT,
+    status        INTEGER CHECK (status = 0 OR status BETWEEN 100 AND 999),
+    tries         INTEGER NOT NULL CHECK (tries BETWEEN 0 AND 4294967295),
+    replay_for    INTEGER NOT NULL CHECK (replay_for >= 0),
+    remember_for  INTEGER NOT NULL CHECK (remember_for >= replay_for),
+    recipe        INTEGER NOT NULL CHECK (recipe BETWEEN 0 AND 4294967295),
+    fingerprint   BLOB    NOT NULL CHECK (length(fingerprint) = 32),
+    attempt       BLOB    NOT NULL CHECK (length(attempt) = 16),
+    scope         TEXT    NOT NULL CHECK (octet_length(scope) BETWEEN 1 AND 255),
+    name          TEXT    NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 255),
+    key           TEXT    NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
+    headers       BLOB,
+    body          BLOB,
+    -- An answer is whole or absent.
+    CHECK ((status IS NULL) = (headers IS NULL) AND (status IS NULL) = (body IS NULL)),
+    -- Each state has its columns and no others.
+    CHECK ((state = 'running') = (deadline IS NOT NULL)),
+    CHECK ((state = 'running') = (run_until IS NOT NULL)),
+    CHECK ((state = 'running') = (after_failure IS NOT NULL)),
+    CHECK ((state = 'waiting') = (due IS NOT NULL)),
+    CHECK (CASE state
+        WHEN 'done' THEN (reason IS NULL) = (status IS NOT NULL)
+            AND (reason IS NULL OR reason IN ('expired', 'too-large', 'discarded'))
+        WHEN 'unknown' THEN reason IS NOT NULL AND reason IN ('lapsed', 'ambiguous')
+        WHEN 'dead' THEN reason IS NOT NULL AND reason IN ('exhausted', 'poison', 'mismatch', 'refused')
+        ELSE reason IS NULL AND status IS NULL
+    END)
+) STRICT;
+
+-- The sweeper's. A finish does not move `look_at`, so that it touches no index.
+CREATE INDEX hapax_record_look_at ON hapax_record (look_at);
+
+-- The store's own: the last fence given out, the latest time used, the key of all digests.
+CREATE TABLE hapax_meta (
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    last_fence INTEGER NOT NULL CHECK (last_fence >= 0),
+    last_now   INTEGER NOT NULL,
+    secret     BLOB    NOT NULL CHECK (length(secret) = 32)
+) STRICT;
+
+CREATE TABLE hapax_recipe (
+    recipe INTEGER PRIMARY KEY CHECK (recipe BETWEEN 1 AND 4294967295),
+    text   TEXT    NOT NULL UNIQUE
+) STRICT;

@@ -1,0 +1,111 @@
+//! The schema's migrations, carried out.
+
+use hapax_core::{StoreError, StoreErrorKind, Timestamp};
+use rusqlite::Connection;
+
+use super::failure::Failure;
+use crate::migration::{Applied, Migration, MigrationStatus, Step, plan, status};
+
+pub(super) static MIGRATIONS: [Migration; 1] = [Migration {
+    version: 1,
+    name: "records",
+    up: include_str!("migrations/0001_records.up.sql"),
+    down: include_str!("migrations/0001_records.down.sql"),
+}];
+
+const BOOK: &str = include_str!("migrations/book.sql");
+
+/// Brings the schema to `target` (the newest if `None`), in one transaction. Returns what was done.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    target: Option<u32>,
+    now: Timestamp,
+) -> Result<Vec<Step>, StoreError> {
+    // Looked at first without the write lock, which another process may hold: most often there is nothing to do.
+    let steps = plan(&MIGRATIONS, &applied(connection)?, target)?;
+    if steps.is_empty() {
+        return Ok(steps);
+    }
+    let sql = |error: rusqlite::Error| Failure::from(error).error();
+    let transaction = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(sql)?;
+    let steps = plan(&MIGRATIONS, &applied(&transaction)?, target)?;
+    for step in &steps {
+        carry_out(&transaction, *step, now).map_err(|error| {
+            let (Step::Up(migration) | Step::Down(migration)) = step;
+            let message = format!(
+                "migration {} ({}) failed; nothing was changed",
+                migration.version, migration.name
+            );
+            StoreError::new(super::failure::kind(&error), message).caused_by(error)
+        })?;
+    }
+    transaction.commit().map_err(sql)?;
+    Ok(steps)
+}
+
+/// The state of each migration.
+pub(super) fn migration_status(connection: &Connection) -> Result<Vec<MigrationStatus>, StoreError> {
+    Ok(status(&MIGRATIONS, &applied(connection)?))
+}
+
+/// The secret made with the store.
+pub(super) fn secret(connection: &Connection) -> Result<[u8; 32], StoreError> {
+    connection
+        .query_row("SELECT secret FROM hapax_meta WHERE one = 1", [], |row| row.get(0))
+        .map_err(|error| Failure::from(error).error())
+}
+
+fn applied(connection: &Connection) -> Result<Vec<Applied>, StoreError> {
+    let read = || -> rusqlite::Result<Vec<Applied>> {
+        let booked = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'hapax_migration'";
+        if connection.query_row(booked, [], |row| row.get::<_, i64>(0))? == 0 {
+            return Ok(Vec::new());
+        }
+        connection
+            .prepare("SELECT version, name, checksum, applied_at FROM hapax_migration ORDER BY version")?
+            .query_map([], |row| {
+                Ok(Applied {
+                    version: row.get(0)?,
+                    name: row.get(1)?,
+                    checksum: row.get(2)?,
+                    applied_at: Timestamp::from_millis(row.get(3)?),
+                })
+            })?
+            .collect()
+    };
+    read().map_err(|error| Failure::from(error).error())
+}
+
+fn carry_out(connection: &Connection, step: Step, now: Timestamp) -> rusqlite::Result<()> {
+    connection.execute_batch(BOOK)?;
+    match step {
+        Step::Up(migration) => {
+            connection.execute_batch(migration.up)?;
+            if migration.version == 1 {
+                make_meta(connection)?;
+            }
+            connection.execute(
+                "INSERT INTO hapax_migration (version, name, checksum, applied_at) VALUES (?1, ?2, ?3, ?4)",
+                (migration.version, migration.name, migration.checksum(), now.as_millis()),
+            )?;
+        }
+        Step::Down(migration) => {
+            connection.execute_batch(migration.down)?;
+            connection.execute("DELETE FROM hapax_migration WHERE version = ?1", [migration.version])?;
+        }
+    }
+    Ok(())
+}
+
+/// The store's own row, with a secret from the operating system.
+fn make_meta(connection: &Connection) -> rusqlite::Result<()> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(|error| {
+        let message = format!("the operating system gave no random bytes: {error}");
+        rusqlite::Error::ToSqlConversionFailure(StoreError::new(StoreErrorKind::Unavailable, message).into())
+    })?;
+    let sql = "INSERT INTO hapax_meta (one, last_fence, last_now, secret) VALUES (1, 0, 0, ?1)";
+    connection.execute(sql, [secret]).map(|_| ())
+}

@@ -1,0 +1,1 @@
+SELECT last_fence, last_now FROM hapax_meta WHERE one = 1

@@ -1,0 +1,1 @@
+SELECT min(position) FROM hapax_record WHERE position > ?1

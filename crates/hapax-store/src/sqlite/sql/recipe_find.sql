@@ -1,0 +1,1 @@
+SELECT recipe FROM hapax_recipe WHERE text = ?1

@@ -1,0 +1,1 @@
+SELECT text FROM hapax_recipe WHERE recipe = ?1

@@ -1,0 +1,50 @@
+//! The store's SQL, and the writer's prepared statements.
+
+use rusqlite::{Connection, Statement};
+
+pub(super) const RECORD: &str = include_str!("sql/record.sql");
+pub(super) const LIST: &str = include_str!("sql/list.sql");
+pub(super) const NEXT_POSITION: &str = include_str!("sql/next_position.sql");
+pub(super) const RECIPE_TEXT: &str = include_str!("sql/recipe_text.sql");
+pub(super) const META: &str = include_str!("sql/meta.sql");
+
+macro_rules! statements {
+    ($($name:ident: $file:literal),+ $(,)?) => {
+        /// What the writer runs, prepared once a connection.
+        pub(super) struct Statements<'c> {
+            pub(super) begin: Statement<'c>,
+            pub(super) commit: Statement<'c>,
+            pub(super) rollback: Statement<'c>,
+            $(pub(super) $name: Statement<'c>),+
+        }
+
+        impl<'c> Statements<'c> {
+            pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+                Ok(Self {
+                    // The write lock is taken at the start: a transaction that begins by reading cannot always get it
+                    // later.
+                    begin: connection.prepare("BEGIN IMMEDIATE")?,
+                    commit: connection.prepare("COMMIT")?,
+                    rollback: connection.prepare("ROLLBACK")?,
+                    $($name: connection.prepare(include_str!(concat!("sql/", $file)))?),+
+                })
+            }
+        }
+    };
+}
+
+statements! {
+    claim_fresh: "claim_fresh.sql",
+    claim_again: "claim_again.sql",
+    renew: "renew.sql",
+    become_state: "become.sql",
+    tend: "tend.sql",
+    look_again: "look_again.sql",
+    forget: "forget.sql",
+    record: "record.sql",
+    due: "due.sql",
+    recipe_find: "recipe_find.sql",
+    recipe_add: "recipe_add.sql",
+    meta: "meta.sql",
+    meta_update: "meta_update.sql",
+}
