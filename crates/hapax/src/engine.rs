@@ -246,6 +246,13 @@ impl Engine {
         self.inner.waiters.waiting()
     }
 
+    /// The store's time, as far as it is known here: from the store's last reply, at this machine's pace. `None` before
+    /// the first reply.
+    #[must_use]
+    pub fn store_time(&self) -> Option<Timestamp> {
+        self.inner.store_time()
+    }
+
     /// Runs the operation with `handler`, unless it is a duplicate: then says what the record says, after waiting up
     /// to [`Arrival::wait`] if it is in progress.
     ///

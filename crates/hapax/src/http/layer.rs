@@ -1,0 +1,62 @@
+//! The layer: what to protect with, and how.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::fingerprint::Fingerprinter;
+use super::route::Routes;
+use super::scope::ScopeExtractor;
+use super::service::{IdempotencyService, Shared};
+use crate::engine::Engine;
+
+/// Protects an HTTP service: a [`tower_layer::Layer`]. Cheap to clone.
+///
+/// ```
+/// use hapax::core::Store;
+/// use hapax::http::{HeaderScope, Idempotency, Route};
+/// use hapax::store::{Clock, MemoryStore};
+/// use hapax::{Engine, EngineOptions};
+///
+/// let store = MemoryStore::new(Clock::default(), [0; 32]);
+/// let scope = HeaderScope::new(http::header::AUTHORIZATION, &store.secret());
+/// let engine = Engine::new(store, EngineOptions::default(), ());
+/// let layer = Idempotency::new(engine, scope, Route::default());
+/// # let _ = layer;
+/// ```
+#[derive(Clone)]
+pub struct Idempotency {
+    shared: Arc<Shared>,
+}
+
+impl Idempotency {
+    /// A layer on an engine. `scope` tells whose request it is; `routes` is one [`Route`](super::Route) for all
+    /// requests, or [`Routes`].
+    pub fn new(engine: Engine, scope: impl ScopeExtractor, routes: impl Into<Routes>) -> Self {
+        let fingerprinter = Fingerprinter::new(&engine.store().secret());
+        let shared = Shared {
+            engine,
+            scope: Box::new(scope),
+            routes: routes.into(),
+            fingerprinter,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl<S> tower_layer::Layer<S> for Idempotency {
+    type Service = IdempotencyService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        IdempotencyService::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl fmt::Debug for Idempotency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idempotency")
+            .field("routes", &self.shared.routes)
+            .finish_non_exhaustive()
+    }
+}

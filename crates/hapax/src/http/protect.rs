@@ -1,0 +1,403 @@
+//! One protected request, from its body to its answer.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hapax_core::{Finish, NotKept, Operation, OperationId, Outcome, RecipeId, Timestamp};
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::answer::{self, Captured, Held};
+use super::body::Body;
+use super::failure::{Failure, Meaning, Proof};
+use super::fingerprint::{Asked, Recipe};
+use super::key::{self, IDEMPOTENCY_KEY, KeyError};
+use super::problem::{Details, Problem};
+use super::reply::{self, HAPAX_STATE};
+use super::report::{Report, Verdict};
+use super::route::{Route, StoreDown};
+use super::scope::ScopeError;
+use super::service::{Shared, strip};
+use crate::engine::{Arrival, Ended, Reply, Run, RunError};
+use crate::failpoint::{self, Failpoint};
+
+/// Any error of a body.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The operation's identity, for the inner service.
+pub const HAPAX_OPERATION: HeaderName = HeaderName::from_static("hapax-operation");
+/// The fence of the run, in decimal, for the inner service.
+pub const HAPAX_FENCE: HeaderName = HeaderName::from_static("hapax-fence");
+
+/// Why a request's body could not be read: in the extensions of the answer, for whoever knows more of it.
+#[derive(Debug, Clone)]
+pub struct BodyFailed(pub Arc<dyn Error + Send + Sync>);
+
+/// What a protected request needs.
+pub(super) struct Protected<S> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) route: usize,
+    pub(super) inner: S,
+}
+
+/// What a run told its caller.
+struct Told<B> {
+    response: Response<Body<B>>,
+    verdict: Verdict,
+    started: Instant,
+}
+
+/// Why a request was refused before any claim.
+enum Early {
+    Problem(Details),
+    Body(BoxError),
+    Store(Parts, Bytes),
+}
+
+impl From<Details> for Early {
+    fn from(details: Details) -> Self {
+        Self::Problem(details)
+    }
+}
+
+/// Answers a request of a protected route.
+pub(super) async fn protect<S, ReqB, ResB>(call: Protected<S>, request: Request<ReqB>) -> Response<Body<ResB>>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Failure + Send + 'static,
+    ReqB: HttpBody<Data = Bytes> + From<Bytes> + Send + 'static,
+    ReqB::Error: Into<BoxError>,
+    ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    ResB::Error: Send,
+{
+    let shared = Arc::clone(&call.shared);
+    let route = &shared.routes.entry(call.route).route;
+    let mut arrived = Instant::now();
+    let mut id = None;
+    let (mut response, verdict, started) = match prepare(&shared, call.route, request, &mut id, &mut arrived).await {
+        Ok((arrival, request)) => run(call, arrival, request).await,
+        Err(Early::Problem(details)) => finished(reply::problem(details, route.profile)),
+        Err(Early::Body(error)) => finished(body_failed(error, route)),
+        Err(Early::Store(parts, body)) if route.when_store_is_down == StoreDown::RunUnprotected => {
+            finished(unprotected(call, request_of(parts, body)).await)
+        }
+        Err(Early::Store(..)) => finished(reply::problem(reply::store_down(), route.profile)),
+    };
+    response.extensions_mut().insert(Report {
+        route: Some(route.name.clone()),
+        operation: id,
+        verdict,
+        waited: started.saturating_duration_since(arrived),
+    });
+    failpoint::hit(Failpoint::BeforeAnswer);
+    response
+}
+
+fn finished<B>((response, verdict): (Response<Body<B>>, Verdict)) -> (Response<Body<B>>, Verdict, Instant) {
+    (response, verdict, Instant::now())
+}
+
+/// Reads all of the request, up to its limits. Nothing is claimed before this.
+async fn prepare<ReqB>(
+    shared: &Arc<Shared>,
+    route: usize,
+    request: Request<ReqB>,
+    id: &mut Option<OperationId>,
+    arrived: &mut Instant,
+) -> Result<(Arrival, (Parts, Bytes)), Early>
+where
+    ReqB: HttpBody<Data = Bytes>,
+    ReqB::Error: Into<BoxError>,
+{
+    let entry = shared.routes.entry(route);
+    let route = &entry.route;
+    let invalid = |error: KeyError| Details::new(Problem::KeyInvalid, error.to_string());
+    let (parts, body) = request.into_parts();
+    // The service only sends what has the header.
+    let key = key::key(&parts.headers)
+        .map_err(invalid)?
+        .ok_or_else(|| invalid(KeyError::Empty))?;
+    let scope = shared.scope.scope(&parts).map_err(ScopeError::details)?;
+    let operation = Operation::new(scope, route.name.clone(), key);
+    *id = Some(operation.id());
+    let body = read(body, route.request_bytes).await?;
+    *arrived = Instant::now();
+    let asked = Arc::new(Asked::new(&parts, body));
+    let ask_store = || shared.engine.store().recipe(route.recipe.text());
+    let Ok(recipe) = entry.recipe.get_or_try_init(ask_store).await else {
+        return Err(Early::Store(parts, asked.body().clone()));
+    };
+    let arrival = Arrival {
+        operation,
+        fingerprint: fingerprint(shared, &route.recipe, *recipe, &asked).await,
+        refingerprint: refingerprint(shared, &asked),
+        options: route.run.clone(),
+        wait: wait(route, &parts.headers),
+    };
+    let body = asked.body().clone();
+    Ok((arrival, (parts, body)))
+}
+
+/// A body up to `limit` bytes, without trailers.
+async fn read<B>(body: B, limit: usize) -> Result<Bytes, Early>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let too_large = || {
+        let detail = format!("The body is larger than {limit} bytes, the limit of this route. Send a smaller one.");
+        Details::new(Problem::BodyTooLarge, detail).with("limit", limit)
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large().into());
+    }
+    let mut body = pin!(body);
+    let mut held = Held::default();
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|error| Early::Body(error.into()))?.into_data() {
+            Ok(data) if held.len() + data.len() > limit => return Err(too_large().into()),
+            Ok(data) => held.push(data),
+            Err(frame) => {
+                if frame
+                    .trailers_ref()
+                    .is_some_and(|trailers| trailers.contains_key(IDEMPOTENCY_KEY))
+                {
+                    return Err(Details::new(Problem::KeyInvalid, KeyError::Trailer.to_string()).into());
+                }
+            }
+        }
+    }
+    Ok(held.bytes())
+}
+
+fn body_failed<B>(error: BoxError, route: &Route) -> (Response<Body<B>>, Verdict) {
+    let detail =
+        format!("The body ended early, and nothing ran ({error}). Send the whole request again, with the same key.");
+    let (mut response, verdict) = reply::problem(Details::new(Problem::BodyIncomplete, detail), route.profile);
+    response.extensions_mut().insert(BodyFailed(error.into()));
+    (response, verdict)
+}
+
+async fn fingerprint(
+    shared: &Arc<Shared>,
+    recipe: &Recipe,
+    id: RecipeId,
+    asked: &Arc<Asked>,
+) -> hapax_core::Fingerprint {
+    // So many bytes take longer to digest than other requests should wait.
+    const LONG: usize = 256 << 10;
+    if asked.body().len() > LONG {
+        let (shared, recipe, asked) = (Arc::clone(shared), recipe.clone(), Arc::clone(asked));
+        let aside = tokio::task::spawn_blocking(move || shared.fingerprinter.fingerprint(&recipe, id, &asked));
+        if let Ok(fingerprint) = aside.await {
+            return fingerprint;
+        }
+    }
+    shared.fingerprinter.fingerprint(recipe, id, asked)
+}
+
+fn refingerprint(shared: &Arc<Shared>, asked: &Arc<Asked>) -> crate::engine::Refingerprint {
+    let (shared, asked) = (Arc::clone(shared), Arc::clone(asked));
+    Arc::new(move |text, id| {
+        let recipe = Recipe::parse(text)?;
+        Some(shared.fingerprinter.fingerprint(&recipe, id, &asked))
+    })
+}
+
+/// How long a duplicate waits: the route's time, or what `Prefer: wait=N` asks for within the route's limit.
+fn wait(route: &Route, headers: &HeaderMap) -> Duration {
+    const PREFER: HeaderName = HeaderName::from_static("prefer");
+    let preferred = key::tokens(headers, &PREFER).find_map(|token| {
+        let (name, value) = std::str::from_utf8(token).ok()?.split_once('=')?;
+        let seconds = name
+            .trim()
+            .eq_ignore_ascii_case("wait")
+            .then(|| value.trim().trim_matches('"').parse().ok());
+        seconds.flatten().map(Duration::from_secs)
+    });
+    preferred.map_or(route.wait, |wait| wait.min(route.max_wait))
+}
+
+/// Runs the operation once, or says what the record says.
+async fn run<S, ReqB, ResB>(
+    call: Protected<S>,
+    arrival: Arrival,
+    request: (Parts, Bytes),
+) -> (Response<Body<ResB>>, Verdict, Instant)
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Failure + Send + 'static,
+    ReqB: From<Bytes> + Send + 'static,
+    ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    ResB::Error: Send,
+{
+    let shared = Arc::clone(&call.shared);
+    let route = &shared.routes.entry(call.route).route;
+    let spare = (route.when_store_is_down == StoreDown::RunUnprotected)
+        .then(|| (request.clone(), call.inner.clone(), Arc::clone(&shared)));
+    let index = call.route;
+    let reply = shared.engine.run(arrival, move |run| handle(call, run, request)).await;
+    match (reply, spare) {
+        (Ok(Reply::Ran(told)), _) => (told.response, told.verdict, told.started),
+        (Ok(Reply::Refused(refusal)), _) => {
+            finished(reply::refused(refusal, shared.engine.store_time(), route.profile))
+        }
+        (Err(RunError::NotClaimed(_)), Some(((parts, body), inner, shared))) => {
+            let call = Protected {
+                shared,
+                route: index,
+                inner,
+            };
+            finished(unprotected(call, request_of(parts, body)).await)
+        }
+        (Err(error), _) => finished(reply::failed(&error, route.profile)),
+    }
+}
+
+/// The run itself: the inner service's answer, and what it proves.
+async fn handle<S, ReqB, ResB>(call: Protected<S>, run: Run, (parts, body): (Parts, Bytes)) -> Ended<Told<ResB>>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: Failure,
+    ReqB: From<Bytes>,
+    ResB: HttpBody<Data = Bytes> + Unpin,
+{
+    let started = Instant::now();
+    let Protected { shared, route, inner } = call;
+    let route = &shared.routes.entry(route).route;
+    let mut request = request_of(parts, body);
+    announce(&mut request, run);
+    failpoint::hit(Failpoint::BeforeUpstream);
+    let answered = ask(inner, request).await;
+    failpoint::hit(Failpoint::AfterUpstream);
+    let (finish, response, verdict) = match answered {
+        Ok(response) => {
+            // The claim taught the engine the store's time.
+            let now = shared.engine.store_time().unwrap_or(Timestamp::from_millis(0));
+            judge(response, route, now).await
+        }
+        Err(proof) => failed(proof, route, None),
+    };
+    Ended {
+        finish,
+        reply: Told {
+            response,
+            verdict,
+            started,
+        },
+    }
+}
+
+/// Asks the inner service.
+async fn ask<S, ReqB, ResB>(mut inner: S, request: Request<ReqB>) -> Result<Response<ResB>, Proof>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: Failure,
+{
+    // A service that is not ready was not asked.
+    poll_fn(|cx| inner.poll_ready(cx)).await.map_err(|_| Proof::Unsent)?;
+    let mut response = inner.call(request).await.map_err(|error| error.proof())?;
+    strip(response.headers_mut());
+    Ok(response)
+}
+
+/// What an answer means for the record, and what the caller gets: the answer as it is.
+async fn judge<B>(response: Response<B>, route: &Route, now: Timestamp) -> (Finish, Response<Body<B>>, Verdict)
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let (parts, body) = response.into_parts();
+    let meaning = route.statuses.meaning(parts.status, &parts.headers, now);
+    if let Meaning::NoEffect { after } = meaning {
+        // Nothing of it is kept, so that it need not be whole.
+        let response = Response::from_parts(parts, Body::passed(body));
+        return (Finish::Release { after }, response, Verdict::Released);
+    }
+    let (kept, body) = match answer::capture(&parts.headers, body, route.capture).await {
+        Captured::Whole(data, trailers) => {
+            let kept = answer::stored(parts.status, &parts.headers, &route.headers, data.clone());
+            // Headers count too: what a record takes is bounded.
+            let kept = (kept.size() <= route.capture.bytes.saturating_add(MAX_HEADER_BYTES)).then_some(kept);
+            (kept, Body::captured(data, trailers))
+        }
+        Captured::Stream(start, rest) => (None, Body::streamed(start, rest)),
+        Captured::Broken(_) => return failed(Proof::Reset, route, None),
+    };
+    let response = Response::from_parts(parts, body);
+    match meaning {
+        Meaning::Ambiguous { after } => (route.run.ambiguous(kept, after), response, Verdict::Ambiguous),
+        Meaning::Final | Meaning::NoEffect { .. } => {
+            let outcome = kept.map_or(Outcome::NotKept(NotKept::TooLarge), Outcome::Answer);
+            (Finish::Done(outcome), response, Verdict::Done)
+        }
+    }
+}
+
+/// The most that stored headers take beside the body.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// What an error means for the record, and what the caller is told.
+fn failed<B>(proof: Proof, route: &Route, kept: Option<hapax_core::Answer>) -> (Finish, Response<Body<B>>, Verdict) {
+    let after = Duration::ZERO;
+    let (finish, verdict) = match proof {
+        Proof::Unsent => (Finish::Release { after }, Verdict::Released),
+        Proof::TimedOut | Proof::Reset => (route.run.ambiguous(kept, after), Verdict::Ambiguous),
+    };
+    (finish, proof.details().response(route.profile), verdict)
+}
+
+/// Runs a request without a record, since the route says so.
+async fn unprotected<S, ReqB, ResB>(call: Protected<S>, request: Request<ReqB>) -> (Response<Body<ResB>>, Verdict)
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: Failure,
+    ReqB: From<Bytes>,
+    ResB: HttpBody<Data = Bytes>,
+{
+    let profile = call.shared.routes.entry(call.route).route.profile;
+    let mut response = match ask(call.inner, request).await {
+        Ok(response) => response.map(Body::passed),
+        Err(proof) => proof.details().response(profile),
+    };
+    response
+        .headers_mut()
+        .insert(HAPAX_STATE, HeaderValue::from_static("unprotected"));
+    (response, Verdict::Unprotected)
+}
+
+/// The request again, its body in memory: with a length, and neither chunks nor trailers.
+fn request_of<B: From<Bytes>>(mut parts: Parts, body: Bytes) -> Request<B> {
+    if parts.headers.remove(TRANSFER_ENCODING).is_some() {
+        parts.headers.insert(CONTENT_LENGTH, body.len().into());
+    }
+    parts.headers.remove(TRAILER);
+    // The same key sent twice is one.
+    if parts.headers.get_all(IDEMPOTENCY_KEY).iter().nth(1).is_some()
+        && let Some(key) = parts.headers.get(IDEMPOTENCY_KEY).cloned()
+    {
+        parts.headers.insert(IDEMPOTENCY_KEY, key);
+    }
+    Request::from_parts(parts, B::from(body))
+}
+
+/// Tells the inner service which run it is: in headers, and the [`Run`] itself in the extensions.
+fn announce<B>(request: &mut Request<B>, run: Run) {
+    let headers = request.headers_mut();
+    // Hexadecimal digits are a header value.
+    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(run.operation.id().to_string())) {
+        headers.insert(HAPAX_OPERATION, id);
+    }
+    headers.insert(HAPAX_FENCE, run.fence.get().into());
+    request.extensions_mut().insert(run);
+}

@@ -1,0 +1,358 @@
+//! How the requests of a route are protected, and which route a request is of.
+
+use std::fmt;
+use std::time::Duration;
+
+use hapax_core::{Name, RecipeId};
+use http::{HeaderName, Method, StatusCode};
+use tokio::sync::OnceCell;
+
+use super::answer::{self, CaptureLimits};
+use super::failure::Statuses;
+use super::fingerprint::Recipe;
+use super::profile::Profile;
+use crate::engine::RunOptions;
+
+/// What happens to a protected request while the store is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StoreDown {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It runs without protection, marked `Hapax-State: unprotected`: it may happen twice.
+    RunUnprotected,
+}
+
+/// How the requests of a route are protected. Made by [`Route::builder`].
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub(super) name: Name,
+    pub(super) methods: Vec<Method>,
+    pub(super) required: bool,
+    pub(super) run: RunOptions,
+    pub(super) wait: Duration,
+    pub(super) max_wait: Duration,
+    pub(super) capture: CaptureLimits,
+    pub(super) request_bytes: usize,
+    pub(super) recipe: Recipe,
+    pub(super) statuses: Statuses,
+    pub(super) headers: Vec<HeaderName>,
+    pub(super) profile: Profile,
+    pub(super) when_store_is_down: StoreDown,
+}
+
+/// Why a route cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteError(String);
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+impl Route {
+    /// A route with the defaults, to be changed. `name` is part of each operation's identity: the same key under two
+    /// names is two operations.
+    #[must_use]
+    pub fn builder(name: Name) -> RouteBuilder {
+        RouteBuilder(Self {
+            name,
+            methods: vec![Method::POST, Method::PATCH],
+            required: false,
+            run: RunOptions::default(),
+            wait: Duration::from_secs(5),
+            max_wait: Duration::from_secs(30),
+            capture: CaptureLimits {
+                bytes: 1 << 20,
+                time: Duration::from_secs(10),
+            },
+            request_bytes: 8 << 20,
+            recipe: Recipe::all(),
+            statuses: Statuses::default(),
+            headers: Vec::new(),
+            profile: Profile::Ietf,
+            when_store_is_down: StoreDown::Refuse,
+        })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The profile that its clients speak.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+}
+
+impl Default for Route {
+    /// The route named `default`, with every default.
+    #[allow(clippy::expect_used, reason = "the text is a constant of seven letters")]
+    fn default() -> Self {
+        Self::builder(Name::new("default").expect("seven letters are a name")).0
+    }
+}
+
+/// A route in the making.
+#[derive(Debug, Clone)]
+pub struct RouteBuilder(Route);
+
+impl RouteBuilder {
+    /// The methods that are protected (POST, PATCH). Others pass through.
+    #[must_use]
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        self.0.methods = methods.into_iter().collect();
+        self
+    }
+
+    /// Whether a request without a key is refused (no: it passes through).
+    #[must_use]
+    pub fn require_key(mut self, required: bool) -> Self {
+        self.0.required = required;
+        self
+    }
+
+    /// Lease, retention, and what an ambiguous failure becomes.
+    #[must_use]
+    pub fn run(mut self, run: RunOptions) -> Self {
+        self.0.run = run;
+        self
+    }
+
+    /// How long a duplicate waits for a run in progress (5 s), and the most that `Prefer: wait=N` can ask for (30 s).
+    #[must_use]
+    pub fn wait(mut self, wait: Duration, max_wait: Duration) -> Self {
+        self.0.wait = wait;
+        self.0.max_wait = max_wait;
+        self
+    }
+
+    /// The largest answer that is kept (1 MiB), and how long it may take to come whole once its head is there (10 s).
+    /// Any other is done without an answer.
+    #[must_use]
+    pub fn answer_limit(mut self, bytes: usize, time: Duration) -> Self {
+        self.0.capture = CaptureLimits { bytes, time };
+        self
+    }
+
+    /// The largest request body (8 MiB).
+    #[must_use]
+    pub fn request_limit(mut self, bytes: usize) -> Self {
+        self.0.request_bytes = bytes;
+        self
+    }
+
+    /// What makes a request's fingerprint (all of it).
+    #[must_use]
+    pub fn recipe(mut self, recipe: Recipe) -> Self {
+        self.0.recipe = recipe;
+        self
+    }
+
+    /// The statuses of answers that had no effect (401, 403, 408, 425, 429; and 503 with `Retry-After`, always).
+    #[must_use]
+    pub fn no_effect(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.0.statuses.no_effect = statuses.into_iter().collect();
+        self
+    }
+
+    /// Statuses that are final beside 2xx, 3xx and 4xx (none).
+    #[must_use]
+    pub fn finals(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.0.statuses.finals = statuses.into_iter().collect();
+        self
+    }
+
+    /// Headers of the answer that are stored beside the usual ones.
+    #[must_use]
+    pub fn store_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.0.headers = names.into_iter().collect();
+        self
+    }
+
+    /// The wire profile (ietf).
+    #[must_use]
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.0.profile = profile;
+        self
+    }
+
+    /// What happens while the store is down (requests are refused).
+    #[must_use]
+    pub fn when_store_is_down(mut self, choice: StoreDown) -> Self {
+        self.0.when_store_is_down = choice;
+        self
+    }
+
+    /// The route, if it makes sense.
+    ///
+    /// # Errors
+    /// [`RouteError`] says what does not, and what to write instead.
+    pub fn build(self) -> Result<Route, RouteError> {
+        let route = self.0;
+        match route.nonsense() {
+            Some(text) => Err(RouteError(format!("route {}: {text}", route.name))),
+            None => Ok(route),
+        }
+    }
+}
+
+impl Route {
+    fn nonsense(&self) -> Option<String> {
+        let (run, statuses) = (&self.run, &self.statuses);
+        if self.methods.is_empty() {
+            return Some("no methods: name at least one, such as POST".into());
+        }
+        if let Some(method) = self
+            .methods
+            .iter()
+            .find(|method| method.is_safe() || **method == Method::CONNECT)
+        {
+            return Some(format!(
+                "{method} changes nothing, so there is nothing to protect: leave it out"
+            ));
+        }
+        if run.lease < Duration::from_millis(100) || run.max_run < run.lease {
+            return Some(format!(
+                "lease {:?} and max_run {:?}: give a lease of at least 100ms and a max_run no shorter than it",
+                run.lease, run.max_run
+            ));
+        }
+        if run.retention.remember_for < run.retention.replay_for {
+            return Some(format!(
+                "remember_for {:?} is shorter than replay_for {:?}: an answer cannot outlive its record",
+                run.retention.remember_for, run.retention.replay_for
+            ));
+        }
+        if self.max_wait < self.wait {
+            return Some(format!(
+                "wait {:?} is longer than the longest wait {:?}",
+                self.wait, self.max_wait
+            ));
+        }
+        if let Some(status) = statuses.no_effect.iter().find(|status| status.as_u16() < 400) {
+            return Some(format!(
+                "no_effect has {status}, which is no failure: list 4xx and 5xx only"
+            ));
+        }
+        if let Some(status) = statuses.finals.iter().find(|status| status.as_u16() < 200) {
+            return Some(format!("final has {status}, which ends nothing: list 2xx to 5xx only"));
+        }
+        if let Some(name) = self.headers.iter().find(|name| !answer::may_be_kept(name)) {
+            return Some(format!(
+                "{name} belongs to one message or one caller and is never stored: leave it out"
+            ));
+        }
+        None
+    }
+}
+
+/// A route with the number of its recipe, once the store has given one.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) route: Route,
+    pub(super) recipe: OnceCell<RecipeId>,
+}
+
+/// All routes: the first one whose path pattern and methods fit a request protects it.
+///
+/// A pattern is a path with `{name}` for one segment and `{*name}` for all that follows, compared with the path as it
+/// was sent (percent-encoding, case and double slashes included). A request that no pattern fits goes to the fallback,
+/// so that another spelling of a path loses no protection; without one it passes through.
+#[derive(Debug, Default)]
+pub struct Routes {
+    entries: Vec<Entry>,
+    patterns: matchit::Router<Vec<usize>>,
+    fallback: Option<usize>,
+}
+
+impl Routes {
+    /// No routes: everything passes through.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route for paths like `pattern`.
+    ///
+    /// # Errors
+    /// [`RouteError`] if the pattern is malformed, or contradicts another.
+    pub fn route(mut self, pattern: &str, route: Route) -> Result<Self, RouteError> {
+        let index = self.add(route);
+        match self.patterns.insert(pattern, vec![index]) {
+            Ok(()) => Ok(self),
+            Err(matchit::InsertError::Conflict { with }) if with == pattern => {
+                // The same path for other methods. A pattern always matches itself.
+                if let Ok(found) = self.patterns.at_mut(pattern) {
+                    found.value.push(index);
+                }
+                Ok(self)
+            }
+            Err(error) => Err(RouteError(format!("path {pattern:?}: {error}"))),
+        }
+    }
+
+    /// The route of every request that no pattern fits.
+    #[must_use]
+    pub fn fallback(mut self, route: Route) -> Self {
+        self.fallback = Some(self.add(route));
+        self
+    }
+
+    /// The longest possible waits, largest bodies and so on are the routes' own business; this lists them.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.entries.iter().map(|entry| &entry.route)
+    }
+
+    fn add(&mut self, route: Route) -> usize {
+        self.entries.push(Entry {
+            route,
+            recipe: OnceCell::new(),
+        });
+        self.entries.len() - 1
+    }
+
+    /// The index of the route that protects a request.
+    pub(super) fn find(&self, method: &Method, path: &str) -> Option<usize> {
+        let fits = |index: &usize| self.entries[*index].route.methods.contains(method);
+        if self.entries.len() > usize::from(self.fallback.is_some())
+            && let Ok(found) = self.patterns.at(path)
+            && let Some(index) = found.value.iter().copied().find(|index| fits(index))
+        {
+            return Some(index);
+        }
+        self.fallback.filter(fits)
+    }
+
+    pub(super) fn entry(&self, index: usize) -> &Entry {
+        &self.entries[index]
+    }
+
+    /// The profile for what belongs to no route.
+    pub(super) fn profile(&self) -> Profile {
+        self.fallback
+            .map_or(Profile::Ietf, |index| self.entries[index].route.profile)
+    }
+
+    /// The name of operations where the caller gives none: the fallback's, or the only one there is.
+    pub(super) fn default_name(&self) -> Option<&Name> {
+        let only = (self.entries.len() == 1).then_some(0);
+        self.fallback.or(only).map(|index| &self.entries[index].route.name)
+    }
+}
+
+/// One route for all paths.
+impl From<Route> for Routes {
+    fn from(route: Route) -> Self {
+        Self::new().fallback(route)
+    }
+}
+
+#[cfg(test)]
+mod tests;
