@@ -2,3 +2,5 @@
 
 mod canaries;
 mod memory;
+mod postgres;
+mod sqlite;
