@@ -1,0 +1,162 @@
+//! What people and the sweeper ask for: seldom, one at a time.
+
+use hapax_core::{
+    Amend, Amended, Cursor, Fence, Filter, Key, Name, Operation, OperationId, Page, RecipeId, Record, Scope, State,
+    StateName, StoreErrorKind, Summary, Swept, Timestamp,
+};
+use tokio_postgres::Row;
+
+use super::failure::Failure;
+use super::link::Link;
+use super::rows;
+use super::runs::read;
+use super::statements::{FORGET, LIST, RECIPE, RECIPE_TEXT, SECRET, SWEEP};
+use super::time::Reading;
+use crate::clock::Clock;
+
+/// How often a step is tried again after losing a race.
+const ROUNDS: usize = 20;
+
+pub(super) async fn list(
+    link: &mut Link,
+    clock: &Clock,
+    filter: &Filter,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Page, Failure> {
+    let limit = limit.clamp(1, 1000);
+    let start = after.map_or(i64::MIN, |Cursor(position)| position);
+    let id = named(filter).map(|operation| operation.id());
+    let id: Option<&[u8]> = id.as_ref().map(|id| id.as_bytes().as_slice());
+    let state = filter.state.map(StateName::as_str);
+    // One more than asked for says whether there is a next page.
+    let count = limit as i64 + 1;
+    let reading = Reading::begin(clock);
+    let (scope, name, key) = (word(&filter.scope), word(&filter.name), word(&filter.key));
+    let params = reading.params(&[&start, &id, &scope, &name, &key, &state, &count]);
+    let rows = link.run(&LIST, &params).await?;
+    let corrupt = |what| Failure::corrupt(what, &link.target().label);
+    let now = reading.end(clock, rows.first().ok_or_else(|| corrupt("no time"))?);
+    let mut found = Vec::new();
+    for row in &rows {
+        if let Some(position) = row.get::<_, Option<i64>>(2) {
+            found.push((position, summary(row).map_err(corrupt)?));
+        }
+    }
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|(position, _)| Cursor(*position));
+    Ok(Page {
+        now,
+        records: found.into_iter().map(|(_, summary)| summary).collect(),
+        next,
+    })
+}
+
+/// The operation that a filter names in full: found by its identity.
+fn named(filter: &Filter) -> Option<Operation> {
+    Some(Operation::new(
+        Scope::new(filter.scope.as_deref()?).ok()?,
+        Name::new(filter.name.as_deref()?).ok()?,
+        Key::new(filter.key.as_deref()?).ok()?,
+    ))
+}
+
+/// A word to look for. PostgreSQL refuses a text with a NUL; no record has such a word, nor an empty one.
+fn word(text: &Option<String>) -> Option<&str> {
+    text.as_deref().map(|text| if text.contains('\0') { "" } else { text })
+}
+
+/// A row of `list.sql` from its fourth column on.
+fn summary(row: &Row) -> Result<Summary, &'static str> {
+    let time = |column| Timestamp::from_millis(row.get(column));
+    Ok(Summary {
+        operation: rows::operation(row, 3)?,
+        state: StateName::parse(row.get(6)).ok_or("an unknown state")?,
+        fence: Fence::new(row.get::<_, i64>(7) as u64),
+        tries: row.get::<_, i64>(8) as u32,
+        created: time(9),
+        since: time(10),
+        until: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
+        status: row.get::<_, Option<i32>>(12).map(|status| status as u16),
+    })
+}
+
+pub(super) async fn amend(link: &mut Link, clock: &Clock, id: OperationId, amend: Amend) -> Result<Amended, Failure> {
+    for _ in 0..ROUNDS {
+        let (now, mut records) = read(link, clock, &[id]).await?;
+        let Some(record) = records.pop().flatten() else {
+            return Ok(Amended::Absent);
+        };
+        let amended = record.amend(&amend, now);
+        if amended != Amended::Forgotten || forget(link, clock, &record).await? {
+            return Ok(amended);
+        }
+    }
+    Err(Failure::raced("amend", &link.target().label))
+}
+
+/// Whether the record was as given, and is gone.
+async fn forget(link: &mut Link, clock: &Clock, record: &Record) -> Result<bool, Failure> {
+    let id = record.operation.id();
+    let deadline = match record.state {
+        State::Running { deadline, .. } => Some(deadline.as_millis()),
+        _ => None,
+    };
+    let reading = Reading::begin(clock);
+    let (id, fence) = (id.as_bytes().as_slice(), record.fence.get() as i64);
+    let (state, since) = (record.state.name().as_str(), record.since.as_millis());
+    let params = reading.params(&[&id, &fence, &state, &since, &deadline]);
+    let rows = link.run(&FORGET, &params).await?;
+    Ok(rows.first().is_some_and(|row| row.get(2)))
+}
+
+pub(super) async fn sweep(link: &mut Link, clock: &Clock, limit: usize) -> Result<Swept, Failure> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let reading = Reading::begin(clock);
+    let rows = link.run(&SWEEP, &reading.params(&[&limit])).await?;
+    let Some(row) = rows.first() else {
+        return Ok(Swept::default());
+    };
+    reading.end(clock, row);
+    let count = |column| row.get::<_, i64>(column) as usize;
+    Ok(Swept {
+        lapsed: count(2),
+        stripped: count(3),
+        forgotten: count(4),
+        looked_at: count(5),
+    })
+}
+
+pub(super) async fn recipe(link: &mut Link, text: &str) -> Result<RecipeId, Failure> {
+    let digest = blake3::hash(text.as_bytes());
+    for _ in 0..ROUNDS {
+        let rows = link.run(&RECIPE, &[&digest.as_bytes().as_slice(), &text]).await?;
+        if let Some(row) = rows.first() {
+            return Ok(RecipeId::new(row.get::<_, i64>(0) as u32));
+        }
+    }
+    Err(Failure::raced("number a recipe", &link.target().label))
+}
+
+pub(super) async fn recipe_text(link: &mut Link, recipe: RecipeId) -> Result<Option<String>, Failure> {
+    let rows = link.run(&RECIPE_TEXT, &[&i64::from(recipe.get())]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// The store's secret; `fresh` if it has none.
+pub(super) async fn secret(link: &mut Link, fresh: [u8; 32]) -> Result<[u8; 32], Failure> {
+    for _ in 0..ROUNDS {
+        let rows = link.run(&SECRET, &[&fresh.as_slice()]).await?;
+        if let Some(row) = rows.first() {
+            return row.get::<_, &[u8]>(0).try_into().map_err(|_| {
+                let message = format!(
+                    "the secret in {} (hapax_meta) has not 32 bytes: restore it from a backup",
+                    link.target().label
+                );
+                Failure::new(StoreErrorKind::Corrupt, message)
+            });
+        }
+    }
+    Err(Failure::raced("make the secret", &link.target().label))
+}

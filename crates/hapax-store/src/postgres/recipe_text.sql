@@ -1,0 +1,1 @@
+SELECT text FROM hapax_recipe WHERE id = $1::bigint

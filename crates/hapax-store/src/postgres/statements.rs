@@ -1,0 +1,94 @@
+//! Every statement that the store runs, with the types of its parameters: given rather than asked for, so that a
+//! statement needs no extra round trip and works through a pooler that knows no prepared statements.
+
+use tokio_postgres::types::Type;
+
+/// A statement.
+#[derive(Debug)]
+pub struct Sql {
+    /// Its file's name without `.sql`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// The types of its parameters.
+    pub types: &'static [Type],
+}
+
+macro_rules! sql {
+    ($const:ident, $name:literal, clock, [$($type:ident),*]) => {
+        pub(super) static $const: Sql = Sql {
+            name: $name,
+            text: concat!(include_str!("clock.sql"), include_str!(concat!($name, ".sql"))),
+            types: &[Type::INT8, Type::INT8, Type::INT8, Type::INT8, $(Type::$type),*],
+        };
+    };
+    ($const:ident, $name:literal, [$($type:ident),*]) => {
+        pub(super) static $const: Sql = Sql {
+            name: $name,
+            text: include_str!(concat!($name, ".sql")),
+            types: &[$(Type::$type),*],
+        };
+    };
+}
+
+sql!(
+    CLAIM,
+    "claim",
+    clock,
+    [
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY
+    ]
+);
+sql!(LAPSE, "lapse", clock, [BYTEA_ARRAY, INT8_ARRAY]);
+sql!(
+    FINISH,
+    "finish",
+    clock,
+    [
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT4_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY
+    ]
+);
+sql!(RENEW, "renew", clock, [BYTEA_ARRAY, INT8_ARRAY, INT8_ARRAY]);
+sql!(READ, "read", clock, [BYTEA_ARRAY]);
+sql!(LIST, "list", clock, [INT8, BYTEA, TEXT, TEXT, TEXT, TEXT, INT8]);
+sql!(FORGET, "forget", clock, [BYTEA, INT8, TEXT, INT8, INT8]);
+sql!(SWEEP, "sweep", clock, [INT8]);
+sql!(RECIPE, "recipe", [BYTEA, TEXT]);
+sql!(RECIPE_TEXT, "recipe_text", [INT8]);
+sql!(SECRET, "secret", [BYTEA]);
+sql!(SERVER, "server", []);
+
+/// All of them.
+pub(super) static ALL: [&Sql; 12] = [
+    &CLAIM,
+    &LAPSE,
+    &FINISH,
+    &RENEW,
+    &READ,
+    &LIST,
+    &FORGET,
+    &SWEEP,
+    &RECIPE,
+    &RECIPE_TEXT,
+    &SECRET,
+    &SERVER,
+];

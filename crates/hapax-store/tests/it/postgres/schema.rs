@@ -1,0 +1,219 @@
+//! Migrations, statements, constraints.
+
+use hapax_core::{Store, StoreErrorKind};
+use hapax_store::postgres::{PostgresOptions, PostgresStore};
+use hapax_testbed::Postgres;
+use tokio_postgres::NoTls;
+
+use super::world::{claim, connect};
+
+const TABLES: &str = "SELECT count(*) FROM pg_class WHERE relname LIKE 'hapax%' AND relkind IN ('r', 'S')";
+
+#[tokio::test]
+async fn migrates_up_and_down_and_up() {
+    let database = Postgres::shared().database();
+    assert_eq!(
+        PostgresStore::migrations(database.url()).await.unwrap()[0].applied_at,
+        None
+    );
+    assert_eq!(database.query(TABLES).trim(), "0", "asking changes nothing");
+    let up = PostgresStore::migrate(database.url(), None).await.unwrap();
+    assert!(up.iter().all(|migration| migration.applied_at.is_some()), "{up:?}");
+    assert_eq!(PostgresStore::migrations(database.url()).await.unwrap(), up);
+    let down = PostgresStore::migrate(database.url(), Some(0)).await.unwrap();
+    assert!(down.iter().all(|migration| migration.applied_at.is_none()), "{down:?}");
+    assert_eq!(database.query(TABLES).trim(), "1", "only hapax_migration is left");
+    connect(database.url()).await.claim(claim("k")).await.unwrap();
+}
+
+#[tokio::test]
+async fn refuses_a_newer_or_foreign_schema() {
+    let database = Postgres::shared().database();
+    connect(database.url()).await;
+    database.query("UPDATE hapax_migration SET checksum = 'other'");
+    let error = PostgresStore::connect(database.url(), PostgresOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Schema);
+    assert!(error.to_string().contains("checksum other"), "{error}");
+
+    database.query("INSERT INTO hapax_migration VALUES (99, 'future', 'x', 0)");
+    let error = PostgresStore::connect(database.url(), PostgresOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Schema);
+    for part in ["version 99", "versions up to 1", database.name()] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_database_is_refused_where_it_may_not_migrate() {
+    let database = Postgres::shared().database();
+    let options = PostgresOptions {
+        migrate: false,
+        ..PostgresOptions::default()
+    };
+    let error = PostgresStore::connect(database.url(), options).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Schema);
+    assert!(error.to_string().contains("hapax migrate"), "{error}");
+}
+
+#[tokio::test]
+async fn many_processes_start_at_once() {
+    let database = Postgres::shared().database();
+    let stores: Vec<_> = (0..8)
+        .map(|_| {
+            let url = database.url().to_owned();
+            tokio::spawn(async move { connect(&url).await })
+        })
+        .collect();
+    let mut secrets = Vec::new();
+    for store in stores {
+        secrets.push(store.await.unwrap().secret());
+    }
+    assert!(secrets.iter().all(|secret| *secret == secrets[0]), "one secret for all");
+    assert_ne!(secrets[0], [0; 32]);
+    assert_eq!(connect(database.url()).await.secret(), secrets[0], "and it stays");
+}
+
+#[tokio::test]
+async fn every_statement_fits_the_schema() {
+    let database = Postgres::shared().database();
+    PostgresStore::migrate(database.url(), None).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    assert_eq!(PostgresStore::statements().len(), 12);
+    for sql in PostgresStore::statements() {
+        let prepared = client.prepare_typed(sql.text, sql.types).await;
+        let statement = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", sql.name));
+        assert_eq!(statement.params().len(), sql.types.len(), "{}", sql.name);
+    }
+}
+
+type Columns = &'static [(&'static str, &'static str)];
+
+/// A row of `hapax_record` with these columns changed, as an INSERT.
+fn insert(changes: &[(&str, &str)]) -> String {
+    let mut columns = vec![
+        ("id", "decode(repeat('01', 16), 'hex')"),
+        ("attempt", "decode(repeat('02', 16), 'hex')"),
+        ("fingerprint", "decode(repeat('03', 32), 'hex')"),
+        ("scope", "'s'"),
+        ("name", "'n'"),
+        ("key", "'k'"),
+        ("fence", "1"),
+        ("recipe", "1"),
+        ("tries", "0"),
+        ("created", "0"),
+        ("since", "0"),
+        ("replay_for", "1"),
+        ("remember_for", "1"),
+        ("look_at", "0"),
+    ];
+    for change in changes {
+        columns.retain(|(name, _)| *name != change.0);
+        columns.push(*change);
+    }
+    let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+    format!(
+        "INSERT INTO hapax_record ({}) VALUES ({})",
+        names.join(", "),
+        values.join(", ")
+    )
+}
+
+#[tokio::test]
+async fn constraints_hold_state_and_columns_together() {
+    const RUNNING: Columns = &[
+        ("state", "'running'"),
+        ("deadline", "1"),
+        ("run_until", "2"),
+        ("after_failure", "'hold'"),
+    ];
+    const WAITING: Columns = &[("state", "'waiting'"), ("due", "1")];
+    const LAPSED: Columns = &[("state", "'unknown'"), ("reason", "'lapsed'")];
+    const AMBIGUOUS: Columns = &[("state", "'unknown'"), ("reason", "'ambiguous'")];
+    const DONE: Columns = &[
+        ("state", "'done'"),
+        ("status", "200"),
+        ("headers", "''"),
+        ("body", "''"),
+    ];
+    const NOT_KEPT: Columns = &[("state", "'done'"), ("reason", "'too-large'")];
+    const DEAD: Columns = &[("state", "'dead'"), ("reason", "'poison'")];
+    const ANSWER: Columns = &[("status", "500"), ("headers", "''"), ("body", "''")];
+
+    let database = Postgres::shared().database();
+    PostgresStore::migrate(database.url(), None).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let good: [&[Columns]; 9] = [
+        &[RUNNING],
+        &[WAITING],
+        &[LAPSED],
+        &[AMBIGUOUS],
+        &[AMBIGUOUS, ANSWER],
+        &[DONE],
+        &[NOT_KEPT],
+        &[DEAD],
+        &[DEAD, ANSWER],
+    ];
+    for parts in good {
+        client.batch_execute(&insert(&parts.concat())).await.unwrap();
+        client.batch_execute("DELETE FROM hapax_record").await.unwrap();
+    }
+    let bad: &[(Columns, Columns)] = &[
+        (RUNNING, &[("deadline", "NULL")]),
+        (RUNNING, &[("run_until", "NULL")]),
+        (RUNNING, &[("after_failure", "NULL")]),
+        (RUNNING, &[("after_failure", "'maybe'")]),
+        (RUNNING, &[("deadline", "3")]),
+        (RUNNING, &[("due", "1")]),
+        (RUNNING, &[("reason", "'lapsed'")]),
+        (RUNNING, ANSWER),
+        (WAITING, &[("due", "NULL")]),
+        (WAITING, &[("deadline", "1")]),
+        (WAITING, &[("run_until", "1")]),
+        (WAITING, &[("after_failure", "'hold'")]),
+        (WAITING, &[("reason", "'lapsed'")]),
+        (WAITING, ANSWER),
+        (LAPSED, &[("reason", "NULL")]),
+        (LAPSED, &[("reason", "'poison'")]),
+        (LAPSED, &[("due", "1")]),
+        (LAPSED, &[("deadline", "1")]),
+        (LAPSED, ANSWER),
+        (DONE, &[("reason", "'expired'")]),
+        (DONE, &[("status", "NULL")]),
+        (DONE, &[("headers", "NULL")]),
+        (DONE, &[("body", "NULL")]),
+        (DONE, &[("due", "1")]),
+        (DONE, &[("run_until", "1")]),
+        (NOT_KEPT, &[("reason", "NULL")]),
+        (NOT_KEPT, &[("reason", "'lapsed'")]),
+        (DEAD, &[("reason", "NULL")]),
+        (DEAD, &[("reason", "'expired'")]),
+        (DEAD, &[("due", "1")]),
+        (DEAD, &[("status", "500")]),
+        (DEAD, &[("state", "'asleep'")]),
+        (DEAD, &[("state", "NULL")]),
+        (WAITING, &[("id", "''")]),
+        (WAITING, &[("attempt", "''")]),
+        (WAITING, &[("fingerprint", "''")]),
+        (WAITING, &[("fence", "0")]),
+        (WAITING, &[("tries", "-1")]),
+        (WAITING, &[("scope", "''")]),
+        (WAITING, &[("key", "repeat('k', 256)")]),
+        (DONE, &[("status", "-1")]),
+    ];
+    for (state, change) in bad {
+        let sql = insert(&[*state, *change].concat());
+        let refused = client.batch_execute(&sql).await;
+        let code = refused
+            .as_ref()
+            .err()
+            .and_then(|error| error.code())
+            .map(|code| code.code());
+        assert!(matches!(code, Some("23514" | "23502")), "{sql}: {refused:?}");
+    }
+}
