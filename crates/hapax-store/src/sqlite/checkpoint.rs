@@ -13,8 +13,11 @@ use super::connection::Connector;
 
 /// Few enough pages that the writer copies them without a pause that anybody notices.
 const REST_PAGES: i64 = 400;
-/// Rounds after which the writer is asked to copy what is left, however much that is: the log is bounded first.
-const MAX_ROUNDS: usize = 6;
+/// Rounds after which the writer is asked to copy what is left, however much that is.
+const MAX_ROUNDS: usize = 3;
+/// How many times the threshold the log may grow to: from there on the writer waits for the copying thread, since a
+/// disk that cannot keep up must not be filled by the log.
+const BOUND: i64 = 8;
 
 thread_local! {
     /// Pages in the log after this thread's last commit.
@@ -70,18 +73,22 @@ impl Checkpointer {
         if pages < self.threshold_pages {
             return;
         }
-        let stage = *self.lock();
-        match stage {
-            Stage::Idle => self.enter(Stage::Copying),
+        let mut stage = self.lock();
+        while *stage == Stage::Copying && pages >= BOUND * self.threshold_pages {
+            stage = self.changed.wait(stage).unwrap_or_else(PoisonError::into_inner);
+        }
+        match *stage {
+            Stage::Idle => *stage = Stage::Copying,
             Stage::Rest => {
                 if let Err(error) = checkpoint(connection, PASSIVE) {
                     tracing::warn!(%error, "SQLite store: a checkpoint failed and will be tried again");
                 }
                 LOG_PAGES.set(0);
-                self.enter(Stage::Idle);
+                *stage = Stage::Idle;
             }
-            Stage::Copying | Stage::Stopped => {}
+            Stage::Copying | Stage::Stopped => return,
         }
+        self.changed.notify_all();
     }
 
     pub(super) fn stop(&self) {

@@ -67,11 +67,6 @@ impl<T> Queue<T> {
         true
     }
 
-    /// How many items wait.
-    pub(super) fn len(&self) -> usize {
-        self.lock().items.len()
-    }
-
     /// Refuses new items; those that wait are still taken.
     pub(super) fn close(&self) {
         self.lock().closed = true;
