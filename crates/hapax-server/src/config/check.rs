@@ -1,0 +1,385 @@
+//! What concerns several values at once, or the world outside the file.
+
+use std::path::Path;
+
+use super::source::Step::{self, Index, Key};
+use super::values::{Period, ScopeSource, StoreUrl};
+use super::{Config, Route};
+
+/// A mistake: which value, what is wrong with it, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(crate) path: Vec<Step>,
+    pub(crate) problem: String,
+    pub(crate) help: String,
+}
+
+/// Finds every mistake.
+///
+/// # Errors
+/// All of them, in the order of the file's documentation.
+pub(crate) fn check(config: &Config) -> Result<(), Vec<Mistake>> {
+    let mut mistakes = Mistakes(Vec::new());
+    required(config, &mut mistakes);
+    times(config, &mut mistakes);
+    limits(config, &mut mistakes);
+    jwt(config, &mut mistakes);
+    tls(config, &mut mistakes);
+    store(config, &mut mistakes);
+    routes(config, &mut mistakes);
+    if mistakes.0.is_empty() { Ok(()) } else { Err(mistakes.0) }
+}
+
+struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    fn add(&mut self, path: &[Step], problem: impl Into<String>, help: impl Into<String>) {
+        self.0.push(Mistake {
+            path: path.to_vec(),
+            problem: problem.into(),
+            help: help.into(),
+        });
+    }
+}
+
+fn required(config: &Config, mistakes: &mut Mistakes) {
+    if config.upstream.is_none() {
+        mistakes.add(
+            &[Key("upstream")],
+            "there is no upstream: nothing to protect",
+            "write upstream = \"http://127.0.0.1:9000\", or give --upstream http://127.0.0.1:9000",
+        );
+    }
+    if config.scope.is_none() {
+        mistakes.add(
+            &[Key("scope")],
+            "there is no scope: whose key is a request's key? Two clients must never share answers by accident",
+            "write one of these (or give it with --scope):\n\
+             scope = \"header:Authorization\"   # each credential has keys of its own\n\
+             scope = \"jwt:sub\"                # each subject of a verified JWT\n\
+             scope = \"none\"                   # all clients are one tenant and may see each other's answers",
+        );
+    }
+    if let Some(admin) = config.admin
+        && !admin.0.ip().is_loopback()
+    {
+        mistakes.add(
+            &[Key("admin")],
+            format!("the admin address {admin} can be reached from outside, and has no authentication"),
+            "write a loopback address such as admin = \"127.0.0.1:7701\"; for a probe or a scraper on another machine, \
+             put a proxy with authentication before it",
+        );
+    }
+}
+
+fn times(config: &Config, mistakes: &mut Mistakes) {
+    let some = [
+        ("lease", config.lease),
+        ("max_run", config.max_run),
+        ("replay_for", config.replay_for),
+        ("remember_for", config.remember_for),
+        ("max_clock_step", config.max_clock_step),
+    ];
+    for (key, period) in some {
+        positive(&[Key(key)], key, period, mistakes);
+    }
+    let timeouts = &config.timeouts;
+    let some = [
+        ("first_byte", timeouts.first_byte),
+        ("head", timeouts.head),
+        ("body", timeouts.body),
+        ("idle", timeouts.idle),
+        ("write", timeouts.write),
+        ("upstream_connect", timeouts.upstream_connect),
+        ("upstream", timeouts.upstream),
+        ("upstream_body", timeouts.upstream_body),
+        ("answer", timeouts.answer),
+        ("upstream_idle", timeouts.upstream_idle),
+        ("store", timeouts.store),
+    ];
+    for (key, period) in some {
+        positive(&[Key("timeouts"), Key(key)], key, period, mistakes);
+    }
+    let whole = Times {
+        wait: config.wait,
+        lease: config.lease,
+        max_run: config.max_run,
+        replay_for: config.replay_for,
+        remember_for: config.remember_for,
+    };
+    whole.check(&[], config.max_wait, mistakes);
+    if timeouts.upstream > config.max_run {
+        mistakes.add(
+            &[Key("timeouts"), Key("upstream")],
+            format!(
+                "timeouts.upstream ({}) is longer than max_run ({}): a request would lose its claim before it times out",
+                timeouts.upstream, config.max_run
+            ),
+            format!("raise max_run to {} or more, or lower timeouts.upstream", timeouts.upstream),
+        );
+    }
+}
+
+/// Times that hold together, above all routes or in one.
+struct Times {
+    wait: Period,
+    lease: Period,
+    max_run: Period,
+    replay_for: Period,
+    remember_for: Period,
+}
+
+impl Times {
+    fn check(&self, at: &[Step], max_wait: Period, mistakes: &mut Mistakes) {
+        let pairs = [
+            ("wait", self.wait, "max_wait", max_wait),
+            ("lease", self.lease, "max_run", self.max_run),
+            ("replay_for", self.replay_for, "remember_for", self.remember_for),
+        ];
+        for (short, shorter, long, longer) in pairs {
+            if shorter > longer {
+                let path = [at, &[Key(short)]].concat();
+                mistakes.add(
+                    &path,
+                    format!("{short} ({shorter}) is longer than {long} ({longer})"),
+                    format!("lower {short} to {longer} or less, or raise {long} to {shorter} or more"),
+                );
+            }
+        }
+    }
+}
+
+fn positive(path: &[Step], key: &str, period: Period, mistakes: &mut Mistakes) {
+    if period.is_zero() {
+        mistakes.add(path, format!("{key} is zero"), format!("give a time, such as {key} = \"30s\""));
+    }
+}
+
+fn limits(config: &Config, mistakes: &mut Mistakes) {
+    let limits = &config.limits;
+    for (key, number) in [("connections", limits.connections), ("http2_streams", limits.http2_streams)] {
+        if number == 0 {
+            mistakes.add(&[Key("limits"), Key(key)], format!("{key} is zero: nobody could connect"), "give at least 1");
+        }
+    }
+    if limits.workers > 1024 {
+        mistakes.add(
+            &[Key("limits"), Key("workers")],
+            format!("{} workers are more than any machine has cores", limits.workers),
+            "leave it out for one a core",
+        );
+    }
+    if !(8192..=16 << 20).contains(&limits.head.0) {
+        mistakes.add(
+            &[Key("limits"), Key("head")],
+            format!("limits.head is {}", limits.head),
+            "give between 8 KiB and 16 MiB",
+        );
+    }
+    if limits.answer.0 > 256 << 20 || limits.request_body.0 > 1 << 30 {
+        let key = if limits.answer.0 > 256 << 20 { "answer" } else { "request_body" };
+        mistakes.add(
+            &[Key("limits"), Key(key)],
+            format!("limits.{key} is larger than what can be held in memory safely"),
+            "give at most 256 MiB for an answer and 1 GiB for a request body",
+        );
+    }
+}
+
+fn jwt(config: &Config, mistakes: &mut Mistakes) {
+    let is_jwt = |scope: &Option<ScopeSource>| matches!(scope, Some(ScopeSource::Jwt(_)));
+    let (secret, jwks) = (&config.jwt.secret_file, &config.jwt.jwks_file);
+    let wanted = is_jwt(&config.scope) || config.routes.iter().any(|route| is_jwt(&route.scope));
+    if secret.is_some() && jwks.is_some() {
+        mistakes.add(
+            &[Key("jwt"), Key("secret_file")],
+            "jwt.secret_file and jwt.jwks_file are both given: which one signs?",
+            "keep one of them",
+        );
+    } else if wanted && secret.is_none() && jwks.is_none() {
+        mistakes.add(
+            &[Key("scope")],
+            "a jwt: scope needs something to verify JWTs with",
+            "write [jwt] with secret_file = \"jwt.secret\" (HS256) or jwks_file = \"jwks.json\" (RS256, ES256, EdDSA), \
+             or give --jwt-secret-file or --jwt-jwks-file",
+        );
+    } else if !wanted && (secret.is_some() || jwks.is_some()) {
+        mistakes.add(
+            &[Key("jwt")],
+            "JWTs can be verified, but no scope uses them",
+            "write scope = \"jwt:sub\", or remove [jwt]",
+        );
+    }
+    let files = [("secret_file", secret), ("jwks_file", jwks)];
+    for (key, file) in files {
+        if let Some(file) = file {
+            readable(&[Key("jwt"), Key(key)], file.path(), mistakes);
+        }
+    }
+}
+
+fn tls(config: &Config, mistakes: &mut Mistakes) {
+    let tls = &config.tls;
+    let halves = [("cert", &tls.cert, "key", &tls.key), ("key", &tls.key, "cert", &tls.cert)];
+    for (given, file, missing, other) in halves {
+        if file.is_some() && other.is_none() {
+            mistakes.add(
+                &[Key("tls"), Key(given)],
+                format!("tls.{given} is given without tls.{missing}"),
+                format!("write {missing} = \"FILE.pem\" beside it"),
+            );
+        }
+    }
+    for (key, file) in [("cert", &tls.cert), ("key", &tls.key), ("upstream_ca", &tls.upstream_ca)] {
+        if let Some(file) = file {
+            readable(&[Key("tls"), Key(key)], file.path(), mistakes);
+        }
+    }
+}
+
+fn readable(at: &[Step], file: &Path, mistakes: &mut Mistakes) {
+    if let Err(error) = std::fs::File::open(file) {
+        mistakes.add(
+            at,
+            format!("cannot read {}: {error}", file.display()),
+            "check the path and its permissions",
+        );
+    }
+}
+
+/// A directory that is missing or cannot be written in is found before anything starts; the file itself is the
+/// store's business.
+fn store(config: &Config, mistakes: &mut Mistakes) {
+    let StoreUrl::Sqlite(path) = &config.store else { return };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let help = "give a file in a directory that this user can write in, such as store = \"sqlite:/var/lib/hapax/hapax.db\"";
+    match std::fs::metadata(directory) {
+        Err(error) => mistakes.add(
+            &[Key("store")],
+            format!("the directory of {} cannot be used: {error}", config.store),
+            help,
+        ),
+        Ok(found) if !found.is_dir() => mistakes.add(
+            &[Key("store")],
+            format!("{} is not a directory, so {} cannot be in it", directory.display(), config.store),
+            help,
+        ),
+        Ok(_) if path.is_dir() => mistakes.add(&[Key("store")], format!("{} is a directory", path.display()), help),
+        Ok(_) => {
+            let opened = if path.exists() {
+                std::fs::OpenOptions::new().append(true).open(path).map(|_| ())
+            } else {
+                tempfile::tempfile_in(directory).map(|_| ())
+            };
+            if let Err(error) = opened {
+                mistakes.add(&[Key("store")], format!("{} cannot be written: {error}", config.store), help);
+            }
+        }
+    }
+}
+
+fn routes(config: &Config, mistakes: &mut Mistakes) {
+    for (index, route) in config.routes.iter().enumerate() {
+        let at = [Key("route"), Index(index)];
+        one_route(config, route, &at, mistakes);
+        let earlier = config.routes[..index]
+            .iter()
+            .find(|earlier| same_requests(earlier, route));
+        if let Some(earlier) = earlier {
+            mistakes.add(
+                &[Key("route"), Index(index), Key("path")],
+                format!(
+                    "the routes {:?} and {:?} match the same requests ({})",
+                    earlier.name.to_string(),
+                    route.name.to_string(),
+                    route.path
+                ),
+                "keep one of them, or give them different methods",
+            );
+        }
+    }
+}
+
+fn one_route(config: &Config, route: &Route, at: &[Step], mistakes: &mut Mistakes) {
+    let path = |key| [at, &[Key(key)]].concat();
+    if let Err((problem, help)) = pattern(&route.path) {
+        mistakes.add(&path("path"), problem, help);
+    }
+    if route.methods.is_empty() {
+        mistakes.add(&path("methods"), "a route without methods protects nothing", "write methods = [\"POST\"]");
+    }
+    if !route.ignore.is_empty() && !route.select.is_empty() {
+        mistakes.add(
+            &path("select"),
+            "ignore and select are both given",
+            "keep ignore (all but these parts count) or select (only these parts count)",
+        );
+    }
+    for (key, period) in [
+        ("lease", route.lease),
+        ("max_run", route.max_run),
+        ("replay_for", route.replay_for),
+        ("remember_for", route.remember_for),
+    ] {
+        if let Some(period) = period {
+            positive(&path(key), key, period, mistakes);
+        }
+    }
+    let own = [route.wait, route.lease, route.max_run, route.replay_for, route.remember_for];
+    if own.iter().any(Option::is_some) {
+        let times = Times {
+            wait: route.wait.unwrap_or(config.wait),
+            lease: route.lease.unwrap_or(config.lease),
+            max_run: route.max_run.unwrap_or(config.max_run),
+            replay_for: route.replay_for.unwrap_or(config.replay_for),
+            remember_for: route.remember_for.unwrap_or(config.remember_for),
+        };
+        times.check(at, config.max_wait, mistakes);
+    }
+}
+
+/// Whether a path pattern makes sense: `/a/{b}/c`, `/a/{*rest}`.
+fn pattern(path: &str) -> Result<(), (String, String)> {
+    let help = "write a path such as /orders, /orders/{id}/pay or /files/{*rest}".to_owned();
+    if !path.starts_with('/') {
+        return Err((format!("the path {path:?} does not begin with a slash"), help));
+    }
+    if path.contains(['?', '#']) {
+        return Err((format!("the path {path:?} has a query: only the path is matched"), help));
+    }
+    let segments: Vec<&str> = path[1..].split('/').collect();
+    for (index, segment) in segments.iter().enumerate() {
+        let inner = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let literal = !segment.contains(['{', '}', '*']);
+        let fine = match inner {
+            Some(name) => {
+                let rest = name.strip_prefix('*');
+                let name = rest.unwrap_or(name);
+                !name.is_empty() && !name.contains(['{', '}', '*']) && (rest.is_none() || index + 1 == segments.len())
+            }
+            None => literal,
+        };
+        if !fine {
+            return Err((format!("{segment:?} in the path {path:?} makes no sense"), help));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two routes match the same requests: the same pattern, whatever its parts are called, and a method in
+/// common.
+fn same_requests(one: &Route, other: &Route) -> bool {
+    let shape = |path: &str| -> Vec<String> {
+        path.split('/')
+            .map(|segment| match segment.strip_prefix('{') {
+                Some(rest) if rest.starts_with('*') => "{*}".to_owned(),
+                Some(_) => "{}".to_owned(),
+                None => segment.to_owned(),
+            })
+            .collect()
+    };
+    shape(&one.path) == shape(&other.path) && one.methods.iter().any(|method| other.methods.contains(method))
+}

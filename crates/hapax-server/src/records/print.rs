@@ -1,0 +1,146 @@
+//! How records look.
+
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hapax::core::{Answer, Outcome, Record, State, Summary, Timestamp};
+use serde_json::{Value, json};
+
+/// A listing, written as it comes.
+pub(super) struct Table {
+    json: bool,
+    begun: bool,
+}
+
+impl Table {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, begun: false }
+    }
+
+    pub(super) fn row(&mut self, out: &mut impl Write, summary: &Summary) -> io::Result<()> {
+        let operation = &summary.operation;
+        if self.json {
+            let value = json!({
+                "operation": operation.id().to_string(),
+                "scope": operation.scope().as_str(),
+                "name": operation.name().as_str(),
+                "key": operation.key().as_str(),
+                "state": summary.state.as_str(),
+                "status": summary.status,
+                "fence": summary.fence.get(),
+                "tries": summary.tries,
+                "created": summary.created.to_string(),
+                "since": summary.since.to_string(),
+                "until": summary.until.map(|until| until.to_string()),
+            });
+            return writeln!(out, "{value}");
+        }
+        if !self.begun {
+            self.begun = true;
+            writeln!(
+                out,
+                "{:<8} {:<6} {:<24} {:<16} {:<32} KEY",
+                "STATE", "STATUS", "SINCE", "NAME", "SCOPE"
+            )?;
+        }
+        let status = summary.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        writeln!(
+            out,
+            "{:<8} {:<6} {:<24} {:<16} {:<32} {}",
+            summary.state.as_str(),
+            status,
+            summary.since.to_string(),
+            operation.name().as_str(),
+            operation.scope().as_str(),
+            operation.key()
+        )
+    }
+}
+
+/// A record as JSON. The answer's headers and body only if `body`.
+pub(super) fn record(record: &Record, now: Timestamp, body: bool) -> Value {
+    let record = record.lapsed(now).unwrap_or_else(|| record.clone());
+    let operation = &record.operation;
+    let mut value = json!({
+        "operation": operation.id().to_string(),
+        "scope": operation.scope().as_str(),
+        "name": operation.name().as_str(),
+        "key": operation.key().as_str(),
+        "state": record.state.name().as_str(),
+        "fence": record.fence.get(),
+        "tries": record.tries,
+        "created": record.created.to_string(),
+        "since": record.since.to_string(),
+        "now": now.to_string(),
+        "forget_at": record.forget_at().map(|at| at.to_string()),
+    });
+    let more = match &record.state {
+        State::Running {
+            deadline,
+            run_until,
+            after_failure,
+        } => json!({
+            "deadline": deadline.to_string(),
+            "run_until": run_until.to_string(),
+            "after_failure": after_failure.as_str(),
+        }),
+        State::Waiting { due } => json!({ "due": due.to_string() }),
+        State::Unknown { cause, answer } => json!({ "cause": cause.as_str(), "answer": optional(answer, body) }),
+        State::Done(Outcome::Answer(answer)) => json!({
+            "answer": describe(answer, body),
+            "answer_until": record.answer_until().to_string(),
+        }),
+        State::Done(Outcome::NotKept(why)) => json!({ "answer": null, "not_kept": why.as_str() }),
+        State::Dead { reason, answer } => json!({ "reason": reason.as_str(), "answer": optional(answer, body) }),
+    };
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+    }
+    value
+}
+
+fn optional(answer: &Option<Answer>, body: bool) -> Value {
+    answer.as_ref().map_or(Value::Null, |answer| describe(answer, body))
+}
+
+fn describe(answer: &Answer, body: bool) -> Value {
+    let mut value = json!({ "status": answer.status, "body_bytes": answer.body.len() });
+    if body {
+        let headers: Vec<Value> = answer
+            .headers
+            .iter()
+            .map(|(name, value)| json!([name, String::from_utf8_lossy(value)]))
+            .collect();
+        value["headers"] = headers.into();
+        match std::str::from_utf8(&answer.body) {
+            Ok(text) => value["body"] = text.into(),
+            Err(_) => value["body_base64"] = STANDARD.encode(&answer.body).into(),
+        }
+    }
+    value
+}
+
+/// A record for people: one value a line.
+pub(super) fn plain(out: &mut impl Write, shown: &Record, now: Timestamp, body: bool) -> io::Result<()> {
+    let value = record(shown, now, body);
+    let Value::Object(fields) = &value else { return Ok(()) };
+    let order = ["key", "name", "scope", "state"];
+    let rest = fields.keys().map(String::as_str).filter(|name| !order.contains(name));
+    for name in order.into_iter().chain(rest) {
+        match &fields[name] {
+            Value::Null => {}
+            Value::String(text) => writeln!(out, "{name:<14} {text}")?,
+            Value::Object(answer) => {
+                for (part, value) in answer.iter().filter(|(part, _)| *part != "body") {
+                    writeln!(out, "{:<14} {value}", format!("{name}.{part}"))?;
+                }
+                if let Some(Value::String(text)) = answer.get("body") {
+                    writeln!(out, "\n{text}")?;
+                }
+            }
+            other => writeln!(out, "{name:<14} {other}")?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! `hapax serve`: the one place where concrete types meet.
+//!
+//! The order of a start: store (and its schema), keys, listeners, and only then the lines that say so. The order of
+//! an end: no more connections, the requests in flight, then the store.
+
+mod admin;
+mod backend;
+mod door;
+mod gate;
+mod scope;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hapax::core::Store;
+use hapax::http::Idempotency;
+use hapax::{Engine, Sweeper};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tower_layer::Layer;
+
+use crate::config::Config;
+use crate::config::values::StoreUrl;
+use crate::demo::shop::parent_gone;
+use crate::exit::{Exit, Failure};
+use crate::gateway::listener::{Listener, Stop, server_tls};
+use crate::gateway::upstream::{Target, Upstream};
+use crate::observe::access::AccessLog;
+use crate::observe::log::{self, Sink};
+use crate::observe::Metrics;
+use crate::store;
+use admin::Admin;
+use backend::Backend;
+use gate::Gate;
+
+/// Serves until a signal, or (`with_parent`) until standard input ends.
+///
+/// # Errors
+/// Why it could not start, or did not end in good order.
+pub(crate) fn run(config: Config, with_parent: bool) -> Result<(), Failure> {
+    let internal = |error: io::Error| Failure::new(Exit::Internal, format!("cannot start: {error}"));
+    let (sink, _drain) = log::start(&config.log).map_err(internal)?;
+    // For the accept loop, the store, the sweeper and the admin pages. Requests have threads of their own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(internal)?;
+    runtime.block_on(serve(config, sink, with_parent))
+}
+
+async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Failure> {
+    // Before anything that takes time: a signal is never missed.
+    let mut signals = Signals::new().map_err(|error| Failure::new(Exit::Internal, error))?;
+    if config.store == StoreUrl::Memory {
+        tracing::warn!("a memory: store forgets everything when the process ends: for trying things out only");
+    }
+    let store = tokio::select! {
+        opened = store::open(&config.store, config.max_clock_step.0) => opened?,
+        () = signals.next() => return Ok(()),
+    };
+    let metrics = Arc::new(Metrics::default());
+    let gateway = Gateway::new(&config, &store, &metrics, sink)?;
+    let stop = Stop::new();
+    let admin = match config.admin {
+        Some(address) => Some(bind_admin(address.0).await?),
+        None => None,
+    };
+    announce(&config, &gateway, admin.as_ref())?;
+    let sweeper = tokio::spawn(Sweeper::default().run(Arc::clone(&store), metrics.clone()));
+    let admin = admin.map(|listener| {
+        let admin = Admin {
+            engine: gateway.engine.clone(),
+            metrics: Arc::clone(&metrics),
+            stop: stop.clone(),
+        };
+        tokio::spawn(admin.serve(listener))
+    });
+    let ended = until_stopped(gateway, stop, &mut signals, with_parent).await;
+    sweeper.abort();
+    if let Some(admin) = admin {
+        admin.abort();
+    }
+    ended
+}
+
+/// Everything that requests go through, ready to serve.
+struct Gateway {
+    engine: Engine,
+    listener: Listener,
+    address: SocketAddr,
+    make: Box<dyn Fn(usize) -> Gate + Send + Sync>,
+}
+
+impl Gateway {
+    fn new(config: &Config, store: &Arc<dyn Store>, metrics: &Arc<Metrics>, sink: Sink) -> Result<Self, Failure> {
+        let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
+        let engine = Engine::shared(Arc::clone(store), door::engine(config), metrics.clone());
+        let scope = scope::extractor(config, &store.secret()).map_err(|error| usage(&error))?;
+        let routes = door::routes(config).map_err(|error| usage(&error))?;
+        let layer = Idempotency::new(engine.clone(), scope, routes);
+        let url = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
+        let target = Target::parse(&url).map_err(|error| usage(&error))?;
+        let tls = door::upstream_tls(config).map_err(|error| usage(&error))?;
+        let listener = bind(config)?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Failure::new(Exit::Internal, format!("cannot read the port: {error}")))?;
+        let (limits, metrics) = (door::upstream(config), Arc::clone(metrics));
+        let (access, profile) = (AccessLog::new(&config.log, sink), door::profile(config));
+        let make = move |_worker| {
+            let upstream = Upstream::new(target.clone(), Arc::clone(&tls), limits.clone());
+            let backend = Backend::new(upstream, Arc::clone(&metrics));
+            Gate::new(layer.layer(backend), Arc::clone(&metrics), access.clone(), profile)
+        };
+        Ok(Self {
+            engine,
+            listener,
+            address,
+            make: Box::new(make),
+        })
+    }
+}
+
+fn bind(config: &Config) -> Result<Listener, Failure> {
+    let tls = match (&config.tls.cert, &config.tls.key) {
+        (Some(cert), Some(key)) => {
+            Some(server_tls(cert.path(), key.path()).map_err(|error| Failure::new(Exit::Usage, error))?)
+        }
+        _ => None,
+    };
+    let address = config.listen.0;
+    Listener::bind(address, tls, door::listener(config)).map_err(|error| cannot_listen("listen", address, &error))
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, Failure> {
+    admin::bind(address)
+        .await
+        .map_err(|error| cannot_listen("admin", address, &error))
+}
+
+fn cannot_listen(flag: &str, address: SocketAddr, error: &io::Error) -> Failure {
+    let help = match error.kind() {
+        io::ErrorKind::AddrInUse => format!("another program listens there; stop it, or choose another --{flag} ADDRESS"),
+        io::ErrorKind::PermissionDenied => format!("this user may not; choose a port above 1023 with --{flag} ADDRESS"),
+        _ => format!("choose an address of this machine with --{flag} ADDRESS"),
+    };
+    Failure::new(Exit::Unreachable, format!("cannot listen on {address}: {error}; {help}"))
+}
+
+/// Says what is protected and where. The line `listening on URL` comes last, when clients can connect.
+fn announce(config: &Config, gateway: &Gateway, admin: Option<&tokio::net::TcpListener>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let upstream = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
+    let scope = config.scope.as_ref().map(ToString::to_string).unwrap_or_default();
+    let key = if config.require_key { "a key required" } else { "where they have a key" };
+    writeln!(
+        out,
+        "protecting {upstream}: POST and PATCH, {key}; scope {scope}; records in {}",
+        config.store
+    )?;
+    for route in &config.routes {
+        let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();
+        writeln!(out, "route {}: {} {}", route.name, methods.join(" "), route.path)?;
+    }
+    if let Some(address) = admin.and_then(|listener| listener.local_addr().ok()) {
+        writeln!(out, "admin on http://{address}")?;
+    }
+    let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
+    writeln!(out, "listening on {scheme}://{}", gateway.address)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn until_stopped(
+    gateway: Gateway,
+    stop: Stop,
+    signals: &mut Signals,
+    with_parent: bool,
+) -> Result<(), Failure> {
+    let mut serving = std::pin::pin!(gateway.listener.serve(gateway.make, stop.clone()));
+    tokio::select! {
+        ended = &mut serving => return conclude(ended),
+        () = signals.next() => {}
+        () = parent(with_parent) => {}
+    }
+    tracing::info!("stopping: no more connections; waiting for the requests in flight (a second signal ends at once)");
+    stop.ask();
+    tokio::select! {
+        ended = &mut serving => conclude(ended),
+        () = signals.next() => Err(Failure::new(Exit::Failed, "stopped at once, with requests in flight")),
+    }
+}
+
+fn parent(wanted: bool) -> impl Future<Output = ()> {
+    async move {
+        if wanted {
+            parent_gone().await;
+        } else {
+            std::future::pending().await
+        }
+    }
+}
+
+fn conclude(ended: io::Result<crate::gateway::listener::Drained>) -> Result<(), Failure> {
+    match ended {
+        Ok(drained) if drained.cut == 0 => Ok(()),
+        Ok(drained) => Err(Failure::new(
+            Exit::Failed,
+            format!("{} connections were cut when the drain time was over; raise timeouts.drain", drained.cut),
+        )),
+        Err(error) => Err(Failure::new(Exit::Internal, format!("cannot serve: {error}"))),
+    }
+}

@@ -1,0 +1,167 @@
+//! From the configuration to the types of the transport, the engine and the door.
+
+use std::sync::Arc;
+
+use hapax::core::{AfterFailure as CoreAfterFailure, Name, Retention};
+use hapax::http::{Pointer, Profile as DoorProfile, Recipe, Route as DoorRoute, RouteBuilder, Routes, StoreDown};
+use hapax::{EngineOptions, RunOptions};
+use http::{HeaderName, StatusCode};
+
+use crate::config::values::{Header, Pointer as PointerText, Status};
+use crate::config::{
+    AfterFailure, Config, Forwarded, Profile, Route, UpstreamHost, WhenStoreIsDown, default_methods,
+};
+use crate::gateway::limits::{self, HostPolicy, ListenerLimits, UpstreamLimits};
+
+pub(super) fn engine(config: &Config) -> EngineOptions {
+    EngineOptions {
+        waiters_per_operation: config.limits.waiters_per_key as usize,
+        waiters: config.limits.waiters as usize,
+        cache_bytes: config.limits.cache.0,
+        store_patience: config.timeouts.store.0,
+        ..EngineOptions::default()
+    }
+}
+
+pub(super) fn listener(config: &Config) -> ListenerLimits {
+    let defaults = ListenerLimits::default();
+    ListenerLimits {
+        workers: match config.limits.workers {
+            0 => defaults.workers,
+            workers => workers as usize,
+        },
+        max_connections: config.limits.connections as usize,
+        first_byte_timeout: config.timeouts.first_byte.0,
+        head_timeout: config.timeouts.head.0,
+        idle_timeout: config.timeouts.idle.0,
+        body_idle_timeout: config.timeouts.body.0,
+        write_timeout: config.timeouts.write.0,
+        max_head_bytes: config.limits.head.bytes(),
+        max_http2_streams: config.limits.http2_streams,
+        drain_timeout: config.timeouts.drain.0,
+        forwarded: match config.forwarded {
+            Forwarded::Append => limits::Forwarded::Append,
+            Forwarded::Replace => limits::Forwarded::Replace,
+            Forwarded::Off => limits::Forwarded::Off,
+        },
+        ..defaults
+    }
+}
+
+pub(super) fn upstream(config: &Config) -> UpstreamLimits {
+    UpstreamLimits {
+        connect_timeout: config.timeouts.upstream_connect.0,
+        response_timeout: config.timeouts.upstream.0,
+        body_idle_timeout: config.timeouts.upstream_body.0,
+        pool_idle_timeout: config.timeouts.upstream_idle.0,
+        host: match config.upstream_host {
+            UpstreamHost::Client => HostPolicy::Client,
+            UpstreamHost::Upstream => HostPolicy::Upstream,
+        },
+        ..UpstreamLimits::default()
+    }
+}
+
+pub(super) fn profile(config: &Config) -> DoorProfile {
+    match config.profile {
+        Profile::Ietf => DoorProfile::Ietf,
+        Profile::Stripe => DoorProfile::Stripe,
+    }
+}
+
+/// All routes; what no pattern fits is protected too, under the name `default`.
+///
+/// # Errors
+/// What does not make sense, and what to write instead.
+pub(super) fn routes(config: &Config) -> Result<Routes, String> {
+    let name = Name::new("default").map_err(|error| error.to_string())?;
+    let fallback = builder(config, None, name).build().map_err(|error| error.to_string())?;
+    let mut routes = Routes::new();
+    for route in &config.routes {
+        let built = builder(config, Some(route), route.name.0.clone())
+            .build()
+            .map_err(|error| error.to_string())?;
+        routes = routes.route(&route.path, built).map_err(|error| error.to_string())?;
+    }
+    Ok(routes.fallback(fallback))
+}
+
+/// A route with what it says itself, and what holds for all routes where it says nothing.
+fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
+    macro_rules! either {
+        ($field:ident) => {
+            route.and_then(|route| route.$field.clone()).unwrap_or(config.$field.clone())
+        };
+    }
+    let run = RunOptions {
+        lease: either!(lease).0,
+        max_run: either!(max_run).0,
+        after_failure: match either!(after_failure) {
+            AfterFailure::Hold => CoreAfterFailure::Hold,
+            AfterFailure::Retry => CoreAfterFailure::Retry,
+        },
+        retention: Retention {
+            replay_for: either!(replay_for).0,
+            remember_for: either!(remember_for).0,
+        },
+    };
+    let request = route.and_then(|route| route.request_body).unwrap_or(config.limits.request_body);
+    let answer = route.and_then(|route| route.answer).unwrap_or(config.limits.answer);
+    let methods = route.map_or_else(default_methods, |route| route.methods.clone());
+    let own_headers = route.map(|route| route.keep_headers.as_slice()).unwrap_or_default();
+    DoorRoute::builder(name)
+        .methods(methods.into_iter().map(|verb| verb.0))
+        .require_key(either!(require_key))
+        .run(run)
+        .wait(either!(wait).0, config.max_wait.0)
+        .answer_limit(answer.bytes(), config.timeouts.answer.0)
+        .request_limit(request.bytes())
+        .recipe(recipe(route))
+        .no_effect(statuses(&either!(no_effect)))
+        .finals(statuses(&either!(final_statuses)))
+        .store_headers(headers(&config.keep_headers).chain(headers(own_headers)))
+        .profile(profile(config))
+        .when_store_is_down(match either!(when_store_is_down) {
+            WhenStoreIsDown::Refuse => StoreDown::Refuse,
+            WhenStoreIsDown::RunUnprotected => StoreDown::RunUnprotected,
+        })
+}
+
+fn recipe(route: Option<&Route>) -> Recipe {
+    // Checked when they were read.
+    let pointers = |texts: &[PointerText]| -> Vec<Pointer> {
+        texts.iter().filter_map(|text| Pointer::new(&text.0).ok()).collect()
+    };
+    match route {
+        Some(route) if !route.ignore.is_empty() => Recipe::ignoring(pointers(&route.ignore)),
+        Some(route) if !route.select.is_empty() => Recipe::selecting(pointers(&route.select)),
+        _ => Recipe::all(),
+    }
+}
+
+fn statuses(list: &[Status]) -> Vec<StatusCode> {
+    list.iter().map(|status| status.0).collect()
+}
+
+fn headers(list: &[Header]) -> impl Iterator<Item = HeaderName> + '_ {
+    list.iter().map(|header| header.0.clone())
+}
+
+/// TLS towards the backend. A plain backend needs no certificates, so a machine without any can serve one.
+///
+/// # Errors
+/// If the certificates cannot be read.
+pub(super) fn upstream_tls(config: &Config) -> Result<Arc<rustls::ClientConfig>, String> {
+    let is_tls = config.upstream.as_ref().is_some_and(|url| url.0.scheme_str() == Some("https"));
+    if is_tls {
+        let ca = config.tls.upstream_ca.as_ref().map(|file| file.path());
+        return crate::gateway::upstream::client_tls(ca).map_err(|error| error.to_string());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
