@@ -1,17 +1,20 @@
 -- One row an operation. The position is the fence of its first claim: unique, only growing, never reused, so that the
 -- order of age needs no counter of its own and the holder of a first claim is found without an index.
+--
+-- The rules are written so that a row costs little to check: no IN over more than two words, which SQLite would look up
+-- in a table made for each statement, and IS where NULL must not count as true.
 CREATE TABLE hapax_record (
     position      INTEGER PRIMARY KEY CHECK (position >= 1),
     id            BLOB    NOT NULL UNIQUE CHECK (length(id) = 16),
     fence         INTEGER NOT NULL CHECK (fence >= position),
-    state         TEXT    NOT NULL CHECK (state IN ('running', 'waiting', 'unknown', 'done', 'dead')),
+    state         TEXT    NOT NULL,
     look_at       INTEGER NOT NULL,
     created       INTEGER NOT NULL,
     since         INTEGER NOT NULL CHECK (since >= created),
     deadline      INTEGER,
-    run_until     INTEGER CHECK (run_until >= deadline),
-    after_failure TEXT    CHECK (after_failure IN ('hold', 'retry')),
-    due           INTEGER CHECK (due >= since),
+    run_until     INTEGER,
+    after_failure TEXT,
+    due           INTEGER,
     reason        TEXT,
     status        INTEGER CHECK (status = 0 OR status BETWEEN 100 AND 999),
     tries         INTEGER NOT NULL CHECK (tries BETWEEN 0 AND 4294967295),
@@ -28,16 +31,20 @@ CREATE TABLE hapax_record (
     -- An answer is whole or absent.
     CHECK ((status IS NULL) = (headers IS NULL) AND (status IS NULL) = (body IS NULL)),
     -- Each state has its columns and no others.
-    CHECK ((state = 'running') = (deadline IS NOT NULL)),
-    CHECK ((state = 'running') = (run_until IS NOT NULL)),
-    CHECK ((state = 'running') = (after_failure IS NOT NULL)),
-    CHECK ((state = 'waiting') = (due IS NOT NULL)),
     CHECK (CASE state
-        WHEN 'done' THEN (reason IS NULL) = (status IS NOT NULL)
-            AND (reason IS NULL OR reason IN ('expired', 'too-large', 'discarded'))
-        WHEN 'unknown' THEN reason IS NOT NULL AND reason IN ('lapsed', 'ambiguous')
-        WHEN 'dead' THEN reason IS NOT NULL AND reason IN ('exhausted', 'poison', 'mismatch', 'refused')
-        ELSE reason IS NULL AND status IS NULL
+        WHEN 'done' THEN deadline IS NULL AND run_until IS NULL AND after_failure IS NULL AND due IS NULL
+            AND CASE WHEN reason IS NULL THEN status IS NOT NULL
+                ELSE status IS NULL AND (reason = 'expired' OR reason = 'too-large' OR reason = 'discarded') END
+        WHEN 'running' THEN deadline IS NOT NULL AND (run_until >= deadline) IS 1
+            AND (after_failure IS 'hold' OR after_failure IS 'retry')
+            AND due IS NULL AND reason IS NULL AND status IS NULL
+        WHEN 'waiting' THEN (due >= since) IS 1 AND reason IS NULL AND status IS NULL
+            AND deadline IS NULL AND run_until IS NULL AND after_failure IS NULL
+        WHEN 'unknown' THEN (reason IS 'lapsed' OR reason IS 'ambiguous')
+            AND deadline IS NULL AND run_until IS NULL AND after_failure IS NULL AND due IS NULL
+        WHEN 'dead' THEN (reason IS 'exhausted' OR reason IS 'poison' OR reason IS 'mismatch' OR reason IS 'refused')
+            AND deadline IS NULL AND run_until IS NULL AND after_failure IS NULL AND due IS NULL
+        ELSE 0
     END)
 ) STRICT;
 
