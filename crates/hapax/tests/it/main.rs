@@ -1,0 +1,3 @@
+//! The library as its users have it.
+
+mod http;
