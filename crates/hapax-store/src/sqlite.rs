@@ -8,6 +8,7 @@
 mod checkpoint;
 mod connection;
 mod failure;
+mod namespaces;
 mod queue;
 mod reader;
 mod row;

@@ -10,9 +10,10 @@ use rusqlite::{Connection, Statement, params};
 
 use super::connection::Connector;
 use super::failure::{Failure, Outcome};
+use super::namespaces::MAX_NAMESPACES;
 use super::queue::{CloseOnDrop, Queue};
 use super::row;
-use super::statements::{LIST, META, NEXT_POSITION, RECIPE_TEXT, RECORD};
+use super::statements::{LIST, META, NAMESPACE_COUNT, NAMESPACES, NEXT_POSITION, RECIPE_TEXT, RECORD, SUMMARY};
 use super::writer::{Reply, now};
 use crate::clock::Clock;
 
@@ -110,6 +111,9 @@ struct Statements<'c> {
     record: Statement<'c>,
     recipe_text: Statement<'c>,
     list: Statement<'c>,
+    summary: Statement<'c>,
+    namespaces: Statement<'c>,
+    namespace_count: Statement<'c>,
     next_position: Statement<'c>,
 }
 
@@ -122,6 +126,9 @@ impl<'c> Statements<'c> {
             record: connection.prepare(RECORD)?,
             recipe_text: connection.prepare(RECIPE_TEXT)?,
             list: connection.prepare(LIST)?,
+            summary: connection.prepare(SUMMARY)?,
+            namespaces: connection.prepare(NAMESPACES)?,
+            namespace_count: connection.prepare(NAMESPACE_COUNT)?,
             next_position: connection.prepare(NEXT_POSITION)?,
         })
     }
@@ -155,7 +162,7 @@ impl<'c> Statements<'c> {
     }
 }
 
-/// A page of records: straight to the one that is fully named, else stretch by stretch.
+/// A page of records: straight to those of one key, else stretch by stretch.
 fn list(
     sql: &mut Statements<'_>,
     clock: &Clock,
@@ -164,28 +171,22 @@ fn list(
     limit: usize,
 ) -> Outcome<Page> {
     let after = after.map_or(0, |Cursor(position)| position);
+    let mut now = sql.begin(clock)?;
+    let of_key = of_key(sql, filter, now);
+    sql.end()?;
     let mut found = Vec::new();
-    let now = match named(filter) {
-        Some(operation) => {
-            let now = sql.begin(clock)?;
-            let record = sql.record(operation.id());
+    if let Some(of_key) = of_key? {
+        found = of_key;
+        found.retain(|(position, _)| *position > after);
+    } else {
+        let mut from = Some(after);
+        while let Some(position) = from.filter(|_| found.len() <= limit) {
+            now = sql.begin(clock)?;
+            let next = stretch(sql, filter, position, now, limit + 1 - found.len(), &mut found);
             sql.end()?;
-            found.extend(record?.map(|(position, record)| (position, Summary::of(&record, now))));
-            found.retain(|(position, summary)| *position > after && filter.holds(summary));
-            now
+            from = next?;
         }
-        None => {
-            let (mut from, mut now) = (Some(after), sql.begin(clock)?);
-            sql.end()?;
-            while let Some(position) = from.filter(|_| found.len() <= limit) {
-                now = sql.begin(clock)?;
-                let next = stretch(sql, filter, position, now, limit + 1 - found.len(), &mut found);
-                sql.end()?;
-                from = next?;
-            }
-            now
-        }
-    };
+    }
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|(position, _)| Cursor(*position));
@@ -193,13 +194,40 @@ fn list(
     Ok(Page { now, records, next })
 }
 
-/// The one operation that a filter names.
-fn named(filter: &Filter) -> Option<Operation> {
-    Some(Operation::new(
-        Scope::new(filter.scope.as_deref()?).ok()?,
-        Name::new(filter.name.as_deref()?).ok()?,
-        Key::new(filter.key.as_deref()?).ok()?,
-    ))
+/// All records of the filter's key, oldest first, by their identities in each scope and name that it can be in. `None`
+/// if the filter has no key, or if nobody knows where it can be.
+fn of_key(sql: &mut Statements<'_>, filter: &Filter, now: Timestamp) -> Outcome<Option<Vec<(i64, Summary)>>> {
+    let Some(key) = &filter.key else {
+        return Ok(None);
+    };
+    let namespaces = match (&filter.scope, &filter.name) {
+        (Some(scope), Some(name)) => vec![(scope.clone(), name.clone())],
+        _ if sql.namespace_count.query_row([], |row| row.get::<_, i64>(0))? >= MAX_NAMESPACES => return Ok(None),
+        (scope, name) => {
+            let rows = sql
+                .namespaces
+                .query_map((scope, name), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?
+        }
+    };
+    let mut found = Vec::new();
+    for (scope, name) in namespaces {
+        // What cannot be a word has no records.
+        let (Ok(scope), Ok(name), Ok(key)) = (Scope::new(scope), Name::new(name), Key::new(key.as_str())) else {
+            continue;
+        };
+        let id = Operation::new(scope, name, key).id();
+        let mut rows = sql.summary.query([id.as_bytes()])?;
+        if let Some(row) = rows.next()? {
+            let (position, record) = row::record(row)?;
+            let summary = Summary::of(&record, now);
+            if filter.holds(&summary) {
+                found.push((position, summary));
+            }
+        }
+    }
+    found.sort_by_key(|(position, _)| *position);
+    Ok(Some(found))
 }
 
 /// Looks through one stretch of positions after `from`. The position to go on from; `None` at the end.

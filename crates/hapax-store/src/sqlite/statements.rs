@@ -5,6 +5,9 @@ use rusqlite::{Connection, Statement};
 pub(super) const RECORD: &str = include_str!("sql/record.sql");
 pub(super) const LIST: &str = include_str!("sql/list.sql");
 pub(super) const NEXT_POSITION: &str = include_str!("sql/next_position.sql");
+pub(super) const SUMMARY: &str = include_str!("sql/summary.sql");
+pub(super) const NAMESPACES: &str = include_str!("sql/namespaces.sql");
+pub(super) const NAMESPACE_COUNT: &str = include_str!("sql/namespace_count.sql");
 pub(super) const RECIPE_TEXT: &str = include_str!("sql/recipe_text.sql");
 pub(super) const META: &str = include_str!("sql/meta.sql");
 
@@ -43,6 +46,8 @@ statements! {
     forget: "forget.sql",
     record: "record.sql",
     due: "due.sql",
+    namespace_add: "namespace_add.sql",
+    namespace_count: "namespace_count.sql",
     recipe_find: "recipe_find.sql",
     recipe_add: "recipe_add.sql",
     meta: "meta.sql",

@@ -12,12 +12,14 @@ use hapax_core::{
 use rusqlite::params;
 
 use super::failure::{Failure, Outcome};
+use super::namespaces::Namespaces;
 use super::row::{self, Columns};
 use super::statements::Statements;
 
 /// A transaction of the writer.
 pub(super) struct Batch<'b, 'c> {
     pub(super) sql: &'b mut Statements<'c>,
+    pub(super) namespaces: &'b mut Namespaces,
     /// The store's time, one for the whole batch.
     pub(super) now: Timestamp,
     pub(super) last_fence: i64,
@@ -77,6 +79,7 @@ impl Batch<'_, '_> {
         }
         self.last_fence = fence;
         self.changed = true;
+        self.namespaces.add(&record.operation, self.sql)?;
         Ok(Some(lease))
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::checkpoint::{self, Checkpointer};
 use super::connection::Connector;
 use super::failure::{Failure, Outcome};
+use super::namespaces::Namespaces;
 use super::queue::{CloseOnDrop, Queue};
 use super::statements::Statements;
 use super::step::Batch;
@@ -158,8 +159,9 @@ impl Writer {
                 return End::Broken;
             }
         };
+        let mut namespaces = Namespaces::default();
         loop {
-            if self.serve_batch(connection, &mut sql, jobs) {
+            if self.serve_batch(connection, &mut sql, &mut namespaces, jobs) {
                 return End::Broken;
             }
             self.checkpointer.after_commit(connection);
@@ -170,8 +172,14 @@ impl Writer {
     }
 
     /// Carries out one batch and answers it. True if the connection broke.
-    fn serve_batch(&self, connection: &Connection, sql: &mut Statements<'_>, jobs: &mut Vec<Request>) -> bool {
-        let failure = match self.transaction(connection, sql, jobs) {
+    fn serve_batch(
+        &self,
+        connection: &Connection,
+        sql: &mut Statements<'_>,
+        namespaces: &mut Namespaces,
+        jobs: &mut Vec<Request>,
+    ) -> bool {
+        let failure = match self.transaction(connection, sql, namespaces, jobs) {
             Ok(()) => {
                 answer_all(jobs, None);
                 return false;
@@ -185,19 +193,28 @@ impl Writer {
         // One of them spoilt it for all: each gets a transaction of its own.
         let mut broken = false;
         for mut job in jobs.drain(..) {
-            let result = self.transaction(connection, sql, std::slice::from_mut(&mut job));
+            let result = self.transaction(connection, sql, namespaces, std::slice::from_mut(&mut job));
             broken |= result.as_ref().is_err_and(|failure| failure.broken);
             job.answer(result.as_ref().err());
         }
         broken
     }
 
-    fn transaction(&self, connection: &Connection, sql: &mut Statements<'_>, jobs: &mut [Request]) -> Outcome<()> {
+    fn transaction(
+        &self,
+        connection: &Connection,
+        sql: &mut Statements<'_>,
+        namespaces: &mut Namespaces,
+        jobs: &mut [Request],
+    ) -> Outcome<()> {
         sql.begin.execute([])?;
-        let result = self.carry_out(sql, jobs).and_then(|()| {
+        let result = self.carry_out(sql, namespaces, jobs).and_then(|()| {
             sql.commit.execute([])?;
             Ok(())
         });
+        if result.is_err() {
+            namespaces.reset();
+        }
         // Some errors of SQLite have ended the transaction already.
         if result.is_err() && !connection.is_autocommit() && sql.rollback.execute([]).is_err() {
             return result.map_err(Failure::breaking);
@@ -205,11 +222,12 @@ impl Writer {
         result
     }
 
-    fn carry_out(&self, sql: &mut Statements<'_>, jobs: &mut [Request]) -> Outcome<()> {
+    fn carry_out(&self, sql: &mut Statements<'_>, namespaces: &mut Namespaces, jobs: &mut [Request]) -> Outcome<()> {
         let (last_fence, last_now) = sql.meta.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut batch = Batch {
             now: now(&self.clock, Timestamp::from_millis(last_now)),
             sql,
+            namespaces,
             last_fence,
             changed: false,
         };

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hapax_core::{Amend, Amended, Filter, Finished, Outcome, Ruling, State, StateName, Store, StoreErrorKind};
+use hapax_core::{
+    Amend, Amended, Filter, Finished, Key, Name, Operation, Outcome, Ruling, Scope, State, StateName, Store,
+    StoreErrorKind,
+};
 use hapax_store::{Clock, SqliteOptions, SqliteStore};
 
 use super::{Hand, claim, done, open, open_at, operation, run, win};
@@ -245,6 +248,50 @@ async fn a_listing_crosses_wide_gaps_and_stretches() {
     let page = store.list(Filter::default(), page.next, 1).await.unwrap();
     assert_eq!(page.records[0].operation, operation("last"));
     assert_eq!(page.next, None);
+}
+
+#[tokio::test]
+async fn a_bare_key_is_found_in_every_scope() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hapax.db");
+    let store = open(&path);
+    for scope in ["b", "a", "c"] {
+        for key in ["same", "other"] {
+            let mut claim = claim(key);
+            let (scope, name, key) = (
+                Scope::new(scope).unwrap(),
+                Name::new("n").unwrap(),
+                Key::new(key).unwrap(),
+            );
+            claim.operation = Operation::new(scope, name, key);
+            win(&store, claim).await;
+        }
+    }
+    let filter = Filter {
+        key: Some("same".into()),
+        ..Filter::default()
+    };
+    let scopes = |page: &hapax_core::Page| -> String {
+        page.records
+            .iter()
+            .map(|record| record.operation.scope().as_str())
+            .collect()
+    };
+    let page = store.list(filter.clone(), None, 2).await.unwrap();
+    assert_eq!(scopes(&page), "ba");
+    let page = store.list(filter.clone(), page.next, 2).await.unwrap();
+    assert_eq!((scopes(&page).as_str(), page.next), ("c", None));
+
+    // The lookup goes by the namespaces, and a table of them that is full is not believed to be complete.
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection
+        .execute("DELETE FROM hapax_namespace WHERE scope = 'a'", [])
+        .unwrap();
+    assert_eq!(scopes(&store.list(filter.clone(), None, 9).await.unwrap()), "bc");
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+        INSERT INTO hapax_namespace SELECT 'scope ' || i, 'n' FROM n";
+    connection.execute(many, []).unwrap();
+    assert_eq!(scopes(&store.list(filter, None, 9).await.unwrap()), "bac");
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ async fn migrations_go_up_and_back_and_up_again() {
     let all = [
         "hapax_meta",
         "hapax_migration",
+        "hapax_namespace",
         "hapax_recipe",
         "hapax_record",
         "hapax_record_look_at",
