@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::fingerprint::Fingerprinter;
+use super::limits::{Budget, Limits};
 use super::route::Routes;
 use super::scope::ScopeExtractor;
 use super::service::{IdempotencyService, Shared};
@@ -32,12 +33,18 @@ impl Idempotency {
     /// A layer on an engine. `scope` tells whose request it is; `routes` is one [`Route`](super::Route) for all
     /// requests, or [`Routes`].
     pub fn new(engine: Engine, scope: impl ScopeExtractor, routes: impl Into<Routes>) -> Self {
+        Self::with_limits(engine, scope, routes, &Limits::default())
+    }
+
+    /// The same, with other limits for all protected requests together.
+    pub fn with_limits(engine: Engine, scope: impl ScopeExtractor, routes: impl Into<Routes>, limits: &Limits) -> Self {
         let fingerprinter = Fingerprinter::new(&engine.store().secret());
         let shared = Shared {
             engine,
             scope: Box::new(scope),
             routes: routes.into(),
             fingerprinter,
+            budget: Budget::new(limits),
         };
         Self {
             shared: Arc::new(shared),

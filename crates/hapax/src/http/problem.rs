@@ -85,7 +85,9 @@ problems! {
     RequestHeadTooLarge => "request-head-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "Request head too large";
     /// The request came too slowly.
     RequestTimeout => "request-timeout", REQUEST_TIMEOUT, "Request timed out";
-    /// More requests at a time than the limit.
+    /// The server does as much at a time as it may.
+    Overloaded => "overloaded", SERVICE_UNAVAILABLE, "Overloaded";
+    /// More requests of one caller than the limit.
     TooManyRequests => "too-many-requests", TOO_MANY_REQUESTS, "Too many requests";
 }
 
@@ -106,6 +108,7 @@ impl Problem {
                 | Self::StoreUnavailable
                 | Self::UpstreamUnavailable
                 | Self::RequestTimeout
+                | Self::Overloaded
                 | Self::TooManyRequests
                 | Self::BodyIncomplete
         )

@@ -13,14 +13,16 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::answer::{self, Captured, Held};
+use super::answer::{self, Captured};
 use super::body::Body;
 use super::failure::{Failure, Meaning, Proof};
 use super::fingerprint::{Asked, Recipe};
 use super::key::{self, IDEMPOTENCY_KEY, KeyError};
+use super::limits::Budget;
 use super::problem::{Details, Problem};
 use super::reply::{self, HAPAX_STATE};
 use super::report::{Report, Verdict};
@@ -47,6 +49,8 @@ pub(super) struct Protected<S> {
     pub(super) shared: Arc<Shared>,
     pub(super) route: usize,
     pub(super) inner: S,
+    /// Its place among the requests in flight: goes with the run, which may outlive the request.
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// What a run told its caller.
@@ -130,7 +134,7 @@ where
     let scope = shared.scope.scope(&parts).map_err(ScopeError::details)?;
     let operation = Operation::new(scope, route.name.clone(), key);
     *id = Some(operation.id());
-    let body = read(body, route.request_bytes).await?;
+    let body = read(body, route.request_bytes, &shared.budget).await?;
     *arrived = Instant::now();
     let asked = Arc::new(Asked::new(&parts, body));
     let ask_store = || shared.engine.store().recipe(route.recipe.text());
@@ -149,7 +153,7 @@ where
 }
 
 /// A body up to `limit` bytes, without trailers.
-async fn read<B>(body: B, limit: usize) -> Result<Bytes, Early>
+async fn read<B>(body: B, limit: usize, budget: &Budget) -> Result<Bytes, Early>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -162,11 +166,11 @@ where
         return Err(too_large().into());
     }
     let mut body = pin!(body);
-    let mut held = Held::default();
+    let mut held = budget.body();
     while let Some(frame) = body.frame().await {
         match frame.map_err(|error| Early::Body(error.into()))?.into_data() {
             Ok(data) if held.len() + data.len() > limit => return Err(too_large().into()),
-            Ok(data) => held.push(data),
+            Ok(data) => held.push(data)?,
             Err(frame) => {
                 if frame
                     .trailers_ref()
@@ -258,6 +262,7 @@ where
                 shared,
                 route: index,
                 inner,
+                place: None,
             };
             finished(unprotected(call, request_of(parts, body)).await)
         }
@@ -274,7 +279,12 @@ where
     ResB: HttpBody<Data = Bytes> + Unpin,
 {
     let started = Instant::now();
-    let Protected { shared, route, inner } = call;
+    let Protected {
+        shared,
+        route,
+        inner,
+        place: _place,
+    } = call;
     let route = &shared.routes.entry(route).route;
     let mut request = request_of(parts, body);
     announce(&mut request, run);

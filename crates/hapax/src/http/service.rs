@@ -13,12 +13,14 @@ use http::header::{CONNECTION, TRAILER};
 use http::{HeaderMap, HeaderName, Request, Response};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
+use tokio::sync::OwnedSemaphorePermit;
 use tower_service::Service;
 
 use super::body::Body;
 use super::failure::Failure;
 use super::fingerprint::Fingerprinter;
 use super::key::{self, IDEMPOTENCY_KEY};
+use super::limits::Budget;
 use super::problem::{Details, Problem};
 use super::profile::Profile;
 use super::protect::{self, BoxError, Protected};
@@ -33,6 +35,7 @@ pub(super) struct Shared {
     pub(super) scope: Box<dyn ScopeExtractor>,
     pub(super) routes: Routes,
     pub(super) fingerprinter: Fingerprinter,
+    pub(super) budget: Budget,
 }
 
 /// A service whose operations happen once. Made by [`Idempotency`](super::Idempotency).
@@ -52,7 +55,7 @@ impl<S> IdempotencyService<S> {
 enum Way<'a> {
     Pass,
     /// To the route of this index.
-    Protect(usize),
+    Protect(usize, OwnedSemaphorePermit),
     Status,
     Refuse(Details, Profile, Option<&'a super::Route>),
 }
@@ -76,7 +79,10 @@ impl Shared {
         };
         let route = &self.routes.entry(index).route;
         match headers.contains_key(IDEMPOTENCY_KEY) {
-            true => Way::Protect(index),
+            true => match self.budget.enter() {
+                Ok(place) => Way::Protect(index, place),
+                Err(details) => Way::Refuse(details, route.profile, Some(route)),
+            },
             false if route.required => {
                 let detail = "This route requires an Idempotency-Key header. Send one that is unique to the operation, \
                               such as a UUID, and the same one with every retry.";
@@ -113,13 +119,14 @@ where
                     future: self.inner.call(request),
                 }
             }
-            Way::Protect(route) => {
+            Way::Protect(route, place) => {
                 strip(request.headers_mut());
                 let call = Protected {
                     shared: Arc::clone(&self.shared),
                     route,
                     // The slot that `poll_ready` reserved stays with `self`: a duplicate that waits must not hold one.
                     inner: self.inner.clone(),
+                    place: Some(place),
                 };
                 Answering::Boxed {
                     future: Box::pin(protect::protect(call, request)),

@@ -1,3 +1,5 @@
 //! The library as its users have it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
 mod http;

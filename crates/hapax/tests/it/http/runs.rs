@@ -1,9 +1,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use futures_util::future::join_all;
-use hapax::http::{StoreDown, Verdict};
+use hapax::http::{Limits, StoreDown, Verdict};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -19,11 +19,18 @@ struct Gated {
 
 impl Gated {
     async fn new() -> Self {
+        Self::limited(Limits::default()).await
+    }
+
+    async fn limited(limits: Limits) -> Self {
         let (begun, gate) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
         let (says, waits) = (Arc::clone(&begun), Arc::clone(&gate));
-        let world = World::new(route(), move |run, _| {
+        let world = World::limited(route(), limits, move |run, request| {
             let (says, waits) = (Arc::clone(&says), Arc::clone(&waits));
             async move {
+                if request.method() == Method::GET {
+                    return "got".to_owned();
+                }
                 says.add_permits(1);
                 waits.acquire().await.unwrap().forget();
                 format!("run {run}")
@@ -195,4 +202,38 @@ async fn a_lapsed_run_is_unknown_until_it_reports() {
         Some("true")
     );
     assert_eq!(gated.world.runs(), 1);
+}
+
+#[tokio::test]
+async fn runs_that_go_on_without_their_client_count_as_in_flight() {
+    let limits = Limits {
+        in_flight: 1,
+        ..Limits::default()
+    };
+    let gated = Gated::limited(limits).await;
+    let text = request("POST /orders", "Idempotency-Key: a\r\n", "");
+    let mut connection = TcpStream::connect(gated.world.at).await.unwrap();
+    connection.write_all(text.as_bytes()).await.unwrap();
+    gated.begun().await;
+    drop(connection);
+    let got = gated.world.post("b", "").await;
+    assert_eq!(
+        (got.status, got.problem().as_str(), got.header("retry-after")),
+        (503, "overloaded", Some("1"))
+    );
+    assert_eq!(
+        gated.world.send("GET /orders", "", "").await.text(),
+        "got",
+        "what passes through does not count"
+    );
+    gated.gate.add_permits(2);
+    let free = async || loop {
+        let got = gated.world.post("b", "").await;
+        if got.status == 200 {
+            return got;
+        }
+        assert_eq!(got.problem(), "overloaded");
+    };
+    assert_eq!(free().await.text(), "run 3");
+    assert_eq!(gated.world.runs(), 3);
 }

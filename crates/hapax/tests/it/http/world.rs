@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use hapax::core::{AfterFailure, BoxFuture, Name, Timestamp};
-use hapax::http::{Idempotency, Route, RouteBuilder, Routes, ScopeExtractor, SingleTenant, Verdict};
+use hapax::http::{Idempotency, Limits, Route, RouteBuilder, Routes, ScopeExtractor, SingleTenant, Verdict};
 use hapax::store::{Clock, MemoryStore};
 use hapax::{Engine, EngineOptions, RunOptions};
 use tokio::net::TcpListener;
@@ -74,6 +74,19 @@ impl World {
         Self::with(route.build().unwrap(), SingleTenant::new(), handler).await
     }
 
+    /// The same, with limits of its own.
+    pub(super) async fn limited<F, R>(
+        route: RouteBuilder,
+        limits: Limits,
+        handler: impl Fn(usize, Request) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = R> + Send + 'static,
+        R: IntoResponse,
+    {
+        Self::made(route.build().unwrap(), SingleTenant::new(), limits, handler).await
+    }
+
     /// A world whose handler answers 201 with the number of its run.
     pub(super) async fn counting(route: RouteBuilder) -> Self {
         Self::new(route, counted).await
@@ -88,6 +101,19 @@ impl World {
         F: Future<Output = R> + Send + 'static,
         R: IntoResponse,
     {
+        Self::made(routes, scope, Limits::default(), handler).await
+    }
+
+    async fn made<F, R>(
+        routes: impl Into<Routes>,
+        scope: impl ScopeExtractor,
+        limits: Limits,
+        handler: impl Fn(usize, Request) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = R> + Send + 'static,
+        R: IntoResponse,
+    {
         let clock = TestClock::default();
         clock.0.store(1_800_000_000_000, Ordering::SeqCst);
         let store = Shaky::new(MemoryStore::new(clock.clock(), [7; 32]));
@@ -96,7 +122,7 @@ impl World {
             ..EngineOptions::default()
         };
         let engine = Engine::new(store.clone(), options, ());
-        let layer = Idempotency::new(engine.clone(), scope, routes);
+        let layer = Idempotency::with_limits(engine.clone(), scope, routes, &limits);
         let runs = Arc::new(AtomicUsize::new(0));
         let handler: Arc<Handler> = Arc::new(move |run, request| {
             let answer = handler(run, request);
