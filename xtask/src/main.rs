@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its caller")]
 
+mod bench;
 mod ci;
 mod setup;
 mod step;
@@ -20,6 +21,8 @@ tasks:
   test [ARGUMENTS]  set up, start PostgreSQL, run all tests; with ARGUMENTS (as
                     of `cargo nextest run`, such as `-p hapax-store claim`), only
                     those tests, and no documentation tests
+  bench [NAME...]   measure hapax beside what it is compared with, into
+                    target/bench; `cargo xtask bench --help` says more
   ci                all that must pass before a change is merged
   ci CHECK...       only those: format, repository, architecture, dependencies,
                     lints, features, documentation, tests
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let result = match task {
         "setup" => setup::main(rest),
         "test" => test::main(rest),
+        "bench" => bench::main(rest),
         "ci" => ci::main(rest),
         "--help" | "-h" | "help" => {
             println!("{USAGE}");

@@ -38,6 +38,12 @@ const NEEDS: &[Need] = &[
         is_there: || Nginx::check_installed().is_ok(),
     },
     Need {
+        what: "wrk (to measure with)",
+        packages: &["wrk"],
+        // It has no option that succeeds without a server.
+        is_there: || succeeds(Command::new("sh").args(["-c", "command -v wrk"])),
+    },
+    Need {
         what: "the certificates of public authorities",
         packages: &["ca-certificates"],
         is_there: || Path::new("/etc/ssl/certs/ca-certificates.crt").exists(),

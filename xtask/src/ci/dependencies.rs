@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hapax-server", &["hapax-core", "hapax-store", "hapax", "hapax-shop"]),
     ("hapax-shop", &[]),
     ("hapax-testbed", &[]),
+    ("hapax-bench", &["hapax", "hapax-testbed"]),
 ];
 
 /// The protocol compiles no runtime and no driver: this is all it may use.
