@@ -19,7 +19,7 @@
 //!
 //! On the common path (a head that arrives in one read) nothing is copied and nothing allocated.
 
-mod chunked;
+pub(crate) mod chunked;
 pub(crate) mod head;
 mod refusal;
 #[cfg(test)]
@@ -94,6 +94,7 @@ impl<Io> Guard<Io> {
             chunk_limits: ChunkLimits {
                 extension_bytes: limits.max_chunk_extension_bytes,
                 trailer_bytes: limits.max_head_bytes,
+                may_pad: false,
             },
             linger: limits.linger,
             linger_timer: LazyTimer::default(),

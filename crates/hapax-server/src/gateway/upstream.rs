@@ -12,16 +12,19 @@
 //!
 //! **Headers.** Hop-by-hop headers, and those that `Connection` names, are removed in both
 //! directions (RFC 9110 §7.6.1); `Hapax-*` is removed from answers. Length and transfer coding
-//! are made anew from the body. `Expect` is removed: hyper asks the client for its body as soon
-//! as it is read. `Upgrade` is removed, which makes a request for WebSocket an ordinary one. Trailers
+//! are made anew from the body. `Expect` is removed: the listener asks the client for its body as
+//! soon as it is read. `Upgrade` is removed, which makes a request for WebSocket an ordinary one. Trailers
 //! are dropped. Redirects are answers like any other. 1xx answers are waited over, save 101,
 //! which nobody asked for.
 
 mod answer;
 mod connect;
+mod decode;
+mod encode;
 mod error;
 mod headers;
 mod pool;
+mod send;
 mod wire;
 
 use std::future::Future;
@@ -77,16 +80,15 @@ impl Upstream {
         let shared = &*self.0;
         let now = Instant::now();
         let deadline = now + shared.limits.response_timeout;
-        headers::prepare(&mut request, shared.connector.target(), &shared.limits);
         while let Some(wire) = shared.pool.take(now) {
-            match wire.exchange(request, deadline, &shared.pool, &shared.limits).await {
+            match wire.exchange(request, deadline, shared).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Returned(unsent)) => request = *unsent,
                 Err(Failed::Error(error)) => return Err(error),
             }
         }
         let wire = self.connect(deadline).await?;
-        match wire.exchange(request, deadline, &shared.pool, &shared.limits).await {
+        match wire.exchange(request, deadline, shared).await {
             Ok(response) => Ok(response),
             Err(Failed::Error(error)) => Err(error),
             Err(Failed::Returned(_)) => Err(UpstreamError::unsent(
@@ -100,7 +102,7 @@ impl Upstream {
         let shared = &*self.0;
         let limit = (Instant::now() + shared.limits.connect_timeout).min(deadline);
         match tokio::time::timeout_at(limit, shared.connector.connect()).await {
-            Ok(stream) => Wire::new(stream?, &shared.limits).await,
+            Ok(stream) => stream.map(Wire::new),
             Err(elapsed) => Err(UpstreamError::unsent(UnsentCause::ConnectTimeout, elapsed)),
         }
     }

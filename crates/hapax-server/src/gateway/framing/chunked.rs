@@ -1,4 +1,5 @@
-//! The check of one chunked body (RFC 9112 §7.1), byte for byte, trailers included. Pure.
+//! The check of one chunked body (RFC 9112 §7.1), byte for byte, trailers included. Pure. The guard
+//! uses it to follow a request, the upstream client to take an answer apart.
 
 use super::Refusal;
 
@@ -9,11 +10,14 @@ pub(crate) struct ChunkLimits {
     pub(crate) extension_bytes: usize,
     /// Longest trailer section, in bytes.
     pub(crate) trailer_bytes: usize,
+    /// Whether white space may follow a chunk's size, which some servers pad with it.
+    pub(crate) may_pad: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Size { digits: u8 },
+    Padding,
     Extension,
     SizeLf,
     Data,
@@ -47,6 +51,19 @@ pub(crate) enum Seen {
     Bad(usize, Refusal),
 }
 
+/// The next part of a chunked body that matters.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Data, behind some framing.
+    Data { start: usize, len: usize },
+    /// All bytes were framing, and more are to come.
+    More,
+    /// The body ends after so many bytes.
+    End(usize),
+    /// So many bytes are good; the next is not.
+    Bad(usize, Refusal),
+}
+
 impl Chunked {
     pub(crate) fn new() -> Self {
         Chunked {
@@ -57,32 +74,41 @@ impl Chunked {
         }
     }
 
-    /// Goes on with the body.
+    /// Goes on with the body, over data and framing alike.
     pub(crate) fn advance(&mut self, bytes: &[u8], limits: ChunkLimits) -> Seen {
         let mut at = 0;
-        while at < bytes.len() {
-            if self.step == Step::Data {
-                let rest = (bytes.len() - at) as u64;
-                let taken = rest.min(self.left);
-                self.left -= taken;
-                // At most `rest`, which came from a usize.
-                at += taken as usize;
-                if self.left == 0 {
-                    self.step = Step::DataCr;
-                }
-                continue;
+        loop {
+            match self.piece(&bytes[at..], limits) {
+                Piece::Data { start, len } => at += start + len,
+                Piece::More => return Seen::All,
+                Piece::End(len) => return Seen::End(at + len),
+                Piece::Bad(len, refusal) => return Seen::Bad(at + len, refusal),
             }
-            let byte = bytes[at];
-            if self.step == Step::EndLf && byte == b'\n' {
-                return Seen::End(at + 1);
-            }
-            match self.next(byte, limits) {
-                Ok(step) => self.step = step,
-                Err(refusal) => return Seen::Bad(at, refusal),
-            }
-            at += 1;
         }
-        Seen::All
+    }
+
+    /// Goes on to the next data, which counts as taken.
+    pub(crate) fn piece(&mut self, bytes: &[u8], limits: ChunkLimits) -> Piece {
+        for (at, &byte) in bytes.iter().enumerate() {
+            match self.step {
+                Step::Data => {
+                    let rest = bytes.len() - at;
+                    // A chunk longer than memory is longer than the rest.
+                    let len = usize::try_from(self.left).map_or(rest, |left| left.min(rest));
+                    self.left -= len as u64;
+                    if self.left == 0 {
+                        self.step = Step::DataCr;
+                    }
+                    return Piece::Data { start: at, len };
+                }
+                Step::EndLf if byte == b'\n' => return Piece::End(at + 1),
+                _ => match self.next(byte, limits) {
+                    Ok(step) => self.step = step,
+                    Err(refusal) => return Piece::Bad(at, refusal),
+                },
+            }
+        }
+        Piece::More
     }
 
     fn next(&mut self, byte: u8, limits: ChunkLimits) -> Result<Step, Refusal> {
@@ -98,7 +124,9 @@ impl Chunked {
                 Ok(Step::Size { digits: digits + 1 })
             }
             (Step::Size { digits: 1.. }, b'\r') => Ok(Step::SizeLf),
-            (Step::Size { digits: 1.. }, b';') => self.extension(limits),
+            (Step::Size { digits: 1.. } | Step::Padding, b' ' | b'\t') if limits.may_pad => Ok(Step::Padding),
+            (Step::Padding, b'\r') => Ok(Step::SizeLf),
+            (Step::Size { digits: 1.. } | Step::Padding, b';') => self.extension(limits),
             (Step::Extension, b'\r') => Ok(Step::SizeLf),
             (Step::Extension, _) if !control => self.extension(limits),
             (Step::SizeLf, b'\n') if self.left == 0 => Ok(Step::TrailerStart),

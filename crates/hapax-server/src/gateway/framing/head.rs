@@ -273,7 +273,8 @@ pub(super) fn has_control(bytes: &[u8]) -> bool {
     })
 }
 
-fn trimmed(mut value: &[u8]) -> &[u8] {
+/// Without the optional white space around a value.
+pub(crate) fn trimmed(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
     }
@@ -283,7 +284,8 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
     value
 }
 
-fn decimal(digits: &[u8]) -> Option<u64> {
+/// A plain decimal number, such as a length must be.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 {
         return None;
     }

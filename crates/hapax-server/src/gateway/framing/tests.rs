@@ -237,6 +237,7 @@ fn chunks(body: &[u8]) -> Seen {
     let limits = ChunkLimits {
         extension_bytes: 8,
         trailer_bytes: 16,
+        may_pad: false,
     };
     let whole = Chunked::new().advance(body, limits);
     let mut chunked = Chunked::new();

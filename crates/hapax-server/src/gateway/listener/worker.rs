@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -110,6 +111,9 @@ impl Drop for Closing {
     }
 }
 
+/// How often a draining worker looks whether its tasks have ended, which nothing tells.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 async fn run<S: Answer>(
     service: S,
     mut incoming: mpsc::UnboundedReceiver<(StdStream, SocketAddr)>,
@@ -140,6 +144,11 @@ async fn run<S: Answer>(
     let drained = async {
         while open.here.load(Relaxed) > 0 {
             open.none_left.notified().await;
+        }
+        // What a client asked for goes on after it left, in a task without a connection.
+        let tasks = tokio::runtime::Handle::current().metrics();
+        while tasks.num_alive_tasks() > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
     let _ = tokio::time::timeout(drain_timeout, drained).await;

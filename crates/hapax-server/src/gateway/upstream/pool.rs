@@ -32,7 +32,7 @@ impl Pool {
         }
     }
 
-    /// The connection used last. It may have died since.
+    /// The connection used last. It may have died since; the exchange finds out.
     pub(super) fn take(&self, now: Instant) -> Option<Box<Wire>> {
         let mut idle = self.lock();
         let Idle { wire, since } = idle.pop()?;
@@ -44,11 +44,8 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection whose exchange is over, if it can be used again.
-    pub(super) fn put(&self, mut wire: Box<Wire>) {
-        if !wire.settle() {
-            return;
-        }
+    /// Keeps a connection whose exchange is over.
+    pub(super) fn put(&self, wire: Box<Wire>) {
         let since = Instant::now();
         let mut idle = self.lock();
         // The oldest are at the bottom; one look a time keeps up with what comes in.

@@ -1,39 +1,49 @@
 //! One connection to the upstream, and one exchange on it.
+//!
+//! hyper's client would do, but it puts channels between the caller and the connection, for
+//! request, answer and body: with it, the gateway passed 0.88 of the requests that nginx passed on
+//! the same machine, with this 0.95. And this knows for each request whether a byte of it can have
+//! left.
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, Waker};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BytesMut;
+use http::{Method, Request, Response};
+use http_body::Body as _;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use super::answer::AnswerBody;
+use super::decode::{Head, take_head};
+use super::encode::write_head;
 use super::error::{AmbiguousCause, UnsentCause, UpstreamError};
-use super::headers;
-use super::pool::Pool;
-use crate::gateway::body::{Body, BodyError};
+use super::send::{Send, SendError};
+use super::Shared;
+use crate::gateway::body::Body;
 use crate::gateway::limits::UpstreamLimits;
 use crate::gateway::net::Stream;
 use crate::gateway::timer::LazyTimer;
 
 pub(super) type ClientStream = Stream<TlsStream<TcpStream>>;
 
+/// How much room a read has at least, and at most.
+const READ_MIN: usize = 8 * 1024;
+const READ_MAX: usize = 256 * 1024;
+
 /// A connection. It only moves while someone polls it: in [`Wire::exchange`], then in the body of
 /// the answer.
 pub(super) struct Wire {
-    sender: SendRequest<Body>,
-    connection: Connection<TokioIo<Counted>, Body>,
-    written: Arc<AtomicU64>,
+    io: ClientStream,
+    /// What was read and not used yet.
+    pub(super) read: BytesMut,
+    read_size: usize,
+    /// Kept for its memory.
+    head: Vec<u8>,
     pub(super) timer: LazyTimer,
 }
 
@@ -44,42 +54,49 @@ pub(super) enum Failed {
     Error(UpstreamError),
 }
 
-/// What hyper's channel to its own connection would wake is whoever polls the connection, who is
-/// just running.
-fn no_wake() -> Context<'static> {
-    Context::from_waker(Waker::noop())
+/// Why there is no head of an answer.
+enum Trouble {
+    /// Before anything was written: the connection is dead, or the upstream spoke unasked.
+    Dead,
+    Late,
+    Send(SendError),
+    Read(io::Error),
+    Invalid(&'static str),
 }
 
 impl Wire {
-    pub(super) async fn new(stream: ClientStream, limits: &UpstreamLimits) -> Result<Box<Self>, UpstreamError> {
-        let written = Arc::new(AtomicU64::new(0));
-        let io = TokioIo::new(Counted {
-            io: stream,
-            written: written.clone(),
-        });
-        let (sender, connection) = Builder::new()
-            .max_header_size(limits.max_head_bytes)
-            .handshake(io)
-            .await
-            .map_err(|error| UpstreamError::unsent(UnsentCause::Connect, error))?;
-        Ok(Box::new(Wire {
-            sender,
-            connection,
-            written,
+    pub(super) fn new(io: ClientStream) -> Box<Self> {
+        Box::new(Wire {
+            io,
+            read: BytesMut::new(),
+            read_size: READ_MIN,
+            head: Vec::new(),
             timer: LazyTimer::default(),
-        }))
+        })
     }
 
-    /// Moves the connection on. `Ready` once it is closed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        Pin::new(&mut self.connection).poll(cx)
+    /// Reads more behind what was read. Ready with `UnexpectedEof` at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.read.reserve(self.read_size);
+        let len = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
+        if len == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        // A large body comes faster in large pieces.
+        if len >= self.read_size {
+            self.read_size = (self.read_size * 2).min(READ_MAX);
+        }
+        Poll::Ready(Ok(()))
     }
 
-    /// Ends an exchange: whether the connection is open and waits for the next request. One that
-    /// dies later is found dead by the next exchange, before it writes.
-    pub(super) fn settle(&mut self) -> bool {
-        self.timer.clear();
-        self.poll(&mut no_wake()).is_pending() && self.sender.is_ready()
+    /// Moves the rest of a request on.
+    pub(super) fn poll_send(&mut self, send: &mut Send, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        send.poll(&mut self.io, cx)
+    }
+
+    /// Takes the buffer of a finished request back.
+    pub(super) fn reclaim(&mut self, send: Send) {
+        self.head = send.into_buffer();
     }
 
     /// Sends a request and waits for the head of its answer until `deadline`.
@@ -87,174 +104,119 @@ impl Wire {
         mut self: Box<Self>,
         request: Request<Body>,
         deadline: Instant,
-        pool: &Arc<Pool>,
-        limits: &UpstreamLimits,
+        shared: &Shared,
     ) -> Result<Response<AnswerBody>, Failed> {
-        let before = self.written.load(Relaxed);
+        // A pooled connection that was closed meanwhile is found here, before a byte is written.
+        if poll_fn(|cx| Poll::Ready(self.poll_fill(cx).is_ready())).await {
+            return Err(Failed::Returned(Box::new(request)));
+        }
+        let (parts, body) = request.into_parts();
+        // A body in memory is kept by reference, to have it whole until something is sent.
+        let spare = match &body {
+            Body::Full(bytes) => Some(Body::Full(bytes.clone())),
+            Body::Empty => Some(Body::Empty),
+            Body::Incoming(_) => None,
+        };
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        let (target, limits) = (shared.connector.target(), &shared.limits);
+        let outgoing = write_head(&mut head, &parts, body.size_hint().exact(), target, limits);
+        let mut send = Send::new(head, body, outgoing);
+        let is_to_head = parts.method == Method::HEAD;
         self.timer.set(deadline);
-        // Unconstrained: a task over its budget is told so by a wake, and this is polled with none.
-        let answer = tokio::task::unconstrained(self.sender.try_send_request(request));
-        let mut answer = pin!(answer);
-        let end = poll_fn(|cx| {
-            let is_closed = self.poll(cx).is_ready();
-            if let Poll::Ready(result) = answer.as_mut().poll(&mut no_wake()) {
-                return Poll::Ready(Ok(result));
-            }
-            if is_closed {
-                return Poll::Ready(Err(Gone::Closed));
-            }
-            self.timer.poll(cx).map(|()| Err(Gone::Late))
-        })
-        .await;
-        let is_untouched = self.written.load(Relaxed) == before;
-        let error = match end {
-            Err(Gone::Late) => return Err(Failed::Error(timed_out(is_untouched))),
-            Ok(Ok(response)) => return self.accept(response, pool, limits),
-            Ok(Err(error)) => error,
-            // Dropping a closed connection gives a request back that it never took.
-            Err(Gone::Closed) => {
-                drop(self);
-                match answer.await {
-                    Err(error) => error,
-                    // Not to be expected; whatever it means, something was sent.
-                    Ok(_) => {
-                        let why = "the connection closed together with its answer";
-                        let error = UpstreamError::ambiguous(AmbiguousCause::Reset, why);
-                        return Err(Failed::Error(error));
-                    }
-                }
-            }
-        };
-        Err(failed(error, is_untouched))
-    }
-
-    fn accept(
-        mut self: Box<Self>,
-        mut response: Response<Incoming>,
-        pool: &Arc<Pool>,
-        limits: &UpstreamLimits,
-    ) -> Result<Response<AnswerBody>, Failed> {
+        let mut is_sending = true;
+        let answer = poll_fn(|cx| self.poll_answer(&mut send, &mut is_sending, is_to_head, limits, cx)).await;
         self.timer.clear();
-        match headers::clean(&mut response, limits) {
-            Ok(()) => {
-                let idle_timeout = limits.body_idle_timeout;
-                Ok(response.map(|body| AnswerBody::new(body, self, pool.clone(), idle_timeout)))
+        match answer {
+            Ok(head) => {
+                let send = if is_sending {
+                    Some(Box::new(send))
+                } else {
+                    self.reclaim(send);
+                    None
+                };
+                let Head {
+                    response,
+                    incoming,
+                    is_kept,
+                } = head;
+                let pool = is_kept.then(|| shared.pool.clone());
+                let body = AnswerBody::new(incoming, self, send, pool, limits);
+                Ok(response.map(|()| body))
             }
-            Err(why) => Err(Failed::Error(UpstreamError::ambiguous(
-                AmbiguousCause::InvalidAnswer,
-                why,
-            ))),
+            Err(trouble) => Err(match (send.is_sent, trouble, spare) {
+                (false, Trouble::Dead | Trouble::Send(SendError::Io(_)), Some(body)) => {
+                    Failed::Returned(Box::new(Request::from_parts(parts, body)))
+                }
+                (is_sent, trouble, _) => Failed::Error(trouble.into_error(is_sent)),
+            }),
         }
     }
-}
 
-/// How the wait for an answer's head ended without a result.
-enum Gone {
-    Closed,
-    Late,
-}
-
-fn failed(mut error: TrySendError<Request<Body>>, is_untouched: bool) -> Failed {
-    match error.take_message() {
-        Some(request) if is_untouched => Failed::Returned(Box::new(request)),
-        _ => Failed::Error(classify(error.into_error(), is_untouched)),
+    fn poll_answer(
+        &mut self,
+        send: &mut Send,
+        is_sending: &mut bool,
+        is_to_head: bool,
+        limits: &UpstreamLimits,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Head, Trouble>> {
+        let mut send_trouble = None;
+        if *is_sending {
+            match self.poll_send(send, cx) {
+                Poll::Ready(Ok(())) => *is_sending = false,
+                // An upstream that answers early may stop reading: its answer counts.
+                Poll::Ready(Err(error)) => send_trouble = Some(error),
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            match take_head(&mut self.read, is_to_head, limits) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(why) => return Poll::Ready(Err(Trouble::Invalid(why))),
+            }
+            match self.poll_fill(cx) {
+                Poll::Ready(_) if !send.is_sent => return Poll::Ready(Err(Trouble::Dead)),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Err(send_trouble.map_or(Trouble::Read(error), Trouble::Send)));
+                }
+                Poll::Pending => break,
+            }
+        }
+        if let Some(error) = send_trouble {
+            return Poll::Ready(Err(Trouble::Send(error)));
+        }
+        self.timer.poll(cx).map(|()| Err(Trouble::Late))
     }
 }
 
-fn timed_out(is_untouched: bool) -> UpstreamError {
-    let error = io::Error::from(io::ErrorKind::TimedOut);
-    if is_untouched {
-        UpstreamError::unsent(UnsentCause::Timeout, error)
-    } else {
-        UpstreamError::ambiguous(AmbiguousCause::Timeout, error)
-    }
-}
-
-fn classify(error: hyper::Error, is_untouched: bool) -> UpstreamError {
-    let is_body = find::<BodyError>(&error).is_some();
-    if is_untouched {
-        let cause = if is_body {
-            UnsentCause::RequestBody
-        } else {
-            UnsentCause::Closed
+impl Trouble {
+    fn into_error(self, is_sent: bool) -> UpstreamError {
+        use {AmbiguousCause as After, UnsentCause as Before};
+        let (before, after, source): (_, _, Box<dyn std::error::Error + std::marker::Send + Sync>) = match self {
+            Trouble::Dead => (Before::Closed, After::Reset, "it closed or spoke unasked".into()),
+            Trouble::Late => (
+                Before::Timeout,
+                After::Timeout,
+                io::Error::from(io::ErrorKind::TimedOut).into(),
+            ),
+            Trouble::Send(SendError::Body(error)) => (Before::RequestBody, After::RequestBody, error.into()),
+            Trouble::Send(SendError::Io(error)) => (Before::Closed, After::Reset, error.into()),
+            Trouble::Read(error) => (Before::Closed, After::Reset, error.into()),
+            Trouble::Invalid(why) => (Before::Closed, After::InvalidAnswer, why.into()),
         };
-        return UpstreamError::unsent(cause, error);
-    }
-    let cause = if is_body {
-        AmbiguousCause::RequestBody
-    } else if error.is_parse() {
-        AmbiguousCause::InvalidAnswer
-    } else {
-        AmbiguousCause::Reset
-    };
-    UpstreamError::ambiguous(cause, error)
-}
-
-fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
+        if is_sent {
+            UpstreamError::ambiguous(after, source)
+        } else {
+            UpstreamError::unsent(before, source)
         }
-        next = error.source();
     }
-    None
 }
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wire")
-            .field("written", &self.written)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A stream that counts the bytes it took, before TLS: while the count stands still, nothing can
-/// have been sent.
-pub(super) struct Counted {
-    io: ClientStream,
-    written: Arc<AtomicU64>,
-}
-
-impl Counted {
-    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(len)) = written {
-            self.written.fetch_add(len as u64, Relaxed);
-        }
-        written
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.count(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.count(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        f.debug_struct("Wire").finish_non_exhaustive()
     }
 }
