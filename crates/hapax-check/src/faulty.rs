@@ -79,11 +79,15 @@ enum Fault {
     Duplicated,
 }
 
+/// Carries a step out after a delay, whatever has become of the process that asked for it.
+pub type Later = Arc<dyn Fn(Duration, BoxFuture<'static, ()>) + Send + Sync>;
+
 /// A store with faults in front of it. Clones share the faults and the dice.
 #[derive(Clone)]
 pub struct Faulty {
     inner: Arc<dyn Store>,
     plan: Arc<Mutex<Plan>>,
+    later: Later,
 }
 
 struct Plan {
@@ -105,7 +109,19 @@ impl Faulty {
         Self {
             inner,
             plan: Arc::new(Mutex::new(plan)),
+            later: Arc::new(|delay, step| {
+                tokio::spawn(async move {
+                    sleep(delay).await;
+                    step.await;
+                });
+            }),
         }
+    }
+
+    /// The same, but late calls are carried out by `later`, where by default a task of the runtime does so.
+    #[must_use]
+    pub fn with_later(self, later: Later) -> Self {
+        Self { later, ..self }
     }
 
     /// Changes the faults from the next call on.
@@ -135,6 +151,7 @@ impl Faulty {
     ) -> BoxFuture<'static, Result<T, StoreError>> {
         let (fault, time_out) = self.plan().draw();
         let inner = Arc::clone(&self.inner);
+        let later = Arc::clone(&self.later);
         Box::pin(async move {
             match fault {
                 Fault::None => step(inner).await,
@@ -144,10 +161,11 @@ impl Faulty {
                     Err(unavailable("closed the connection before its reply"))
                 }
                 Fault::Late(delay) => {
-                    tokio::spawn(async move {
-                        sleep(delay).await;
-                        step(inner).await
-                    });
+                    let step = async move {
+                        // Nobody is there to hear the reply.
+                        let _: Result<T, StoreError> = step(inner).await;
+                    };
+                    later(delay, Box::pin(step));
                     Err(unavailable("did not answer yet"))
                 }
                 Fault::TimedOut { carried_out } => {

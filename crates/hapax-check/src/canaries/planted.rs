@@ -209,9 +209,12 @@ impl Rows {
     }
 
     fn sweep(&mut self, bug: Bug, limit: usize, now: Timestamp) -> Swept {
-        let mut due: Vec<_> = self.rows.iter().map(|(id, row)| (row.look, *id)).collect();
-        let everything = matches!(bug, Bug::SweepsClaimed | Bug::StrippedEarly);
-        due.retain(|(look, _)| *look <= now || everything);
+        let is_due = |row: &Row| match (bug, &row.record.state) {
+            (Bug::SweepsClaimed, State::Running { .. }) | (Bug::StrippedEarly, State::Done(Outcome::Answer(_))) => true,
+            _ => row.look <= now,
+        };
+        let rows = self.rows.iter().filter(|(_, row)| is_due(row));
+        let mut due: Vec<_> = rows.map(|(id, row)| (row.look, *id)).collect();
         due.sort();
         if bug != Bug::UnboundedSweep {
             due.truncate(limit);

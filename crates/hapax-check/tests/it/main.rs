@@ -3,4 +3,5 @@
 mod canaries;
 mod memory;
 mod postgres;
+mod sim;
 mod sqlite;

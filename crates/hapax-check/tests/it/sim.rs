@@ -1,0 +1,106 @@
+//! Simulated worlds: a few hundred here, as many as wanted with the program `sim`.
+
+use hapax_check::canaries::Bug;
+use hapax_check::sim::{Canary, Config, Counts, command, run};
+
+fn laws_hold(seeds: std::ops::Range<u64>) {
+    let mut total = Counts::default();
+    for seed in seeds {
+        let report = run(seed, &Config::default());
+        let violations = report.violations.join("\n  ");
+        let again = command(seed);
+        assert!(
+            violations.is_empty(),
+            "seed {seed}; to see it again: {again} --trace\n  {violations}"
+        );
+        total.add(&report.counts);
+    }
+    // A world in which nothing happens breaks no law.
+    let happened = [
+        total.effects,
+        total.answers,
+        total.refusals,
+        total.mismatches,
+        total.accidents,
+        total.store_faults,
+        total.unknown,
+    ];
+    assert!(happened.iter().all(|count| *count > 10), "{total:?}");
+}
+
+#[test]
+fn laws_hold_in_the_first_hundred_worlds() {
+    laws_hold(0..100);
+}
+
+#[test]
+fn laws_hold_in_the_second_hundred_worlds() {
+    laws_hold(100..200);
+}
+
+#[test]
+fn laws_hold_in_the_third_hundred_worlds() {
+    laws_hold(200..300);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_world() {
+    let config = Config {
+        keep_trace: true,
+        ..Config::default()
+    };
+    let mut digests = Vec::new();
+    for seed in 0..12 {
+        let report = run(seed, &config);
+        assert_eq!(run(seed, &config), report, "seed {seed}");
+        digests.push(report.digest);
+    }
+    digests.sort_unstable();
+    digests.dedup();
+    assert_eq!(digests.len(), 12, "another seed gives another world");
+}
+
+/// The world of some seed must show the bug, as a breach of this law.
+fn found(canary: Canary, law: &str) {
+    const SEEDS: u64 = 60;
+    let config = Config {
+        canary,
+        ..Config::default()
+    };
+    let shows = |seed: &u64| {
+        run(*seed, &config)
+            .violations
+            .iter()
+            .any(|violation| violation.starts_with(law))
+    };
+    assert!(
+        (0..SEEDS).any(|seed| shows(&seed)),
+        "{canary:?} broke no law of {law} in {SEEDS} worlds"
+    );
+}
+
+#[test]
+fn bugs_of_the_gateway_are_found() {
+    found(Canary::AnswersBeforeFinish, "durable before answered");
+    found(Canary::AmbiguousIsNoEffect, "once");
+    found(Canary::UnprotectedWhenStoreIsDown, "once");
+    found(Canary::RunsWhileInProgress, "once");
+}
+
+#[test]
+fn bugs_of_the_store_are_found() {
+    for (bug, law) in [
+        (Bug::UnscopedKey, "isolation"),
+        (Bug::DeletedOnError, "once"),
+        (Bug::SweepsClaimed, "once"),
+        (Bug::MismatchIgnoredWhenDone, "isolation"),
+        (Bug::MismatchIgnoredWhileRunning, "mismatch first"),
+        (Bug::LapsedHoldRunsAgain, "once"),
+        (Bug::UnfencedFinish, "fence"),
+        (Bug::LastFinishStands, "done is done"),
+        (Bug::ForgottenWithAnswer, "expiry"),
+        (Bug::LeaseIsReplayTime, "liveness"),
+    ] {
+        found(Canary::Store(bug), law);
+    }
+}
