@@ -1,8 +1,8 @@
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
-use axum::response::Response;
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
@@ -101,54 +101,84 @@ async fn an_answer_of_the_limit_is_kept_and_a_larger_one_is_done_without() {
         }
         assert_eq!(world.runs(), 1);
     }
-    // One with a length is not even begun.
+    // With a length.
+    let world = World::new(limited(), |_, _| async { "0123456789" }).await;
+    assert_eq!(world.post("a", "").await.text(), "0123456789");
+    assert_eq!(world.post("a", "").await.text(), "0123456789");
     let world = World::new(limited(), |_, _| async { "0123456789x" }).await;
     assert_eq!(world.post("a", "").await.text(), "0123456789x");
     assert_eq!(world.post("a", "").await.problem(), "answer-not-kept");
 }
 
+/// A body whose chunks come when a test sends them.
+fn fed() -> (mpsc::Sender<&'static str>, Mutex<Option<Body>>) {
+    let (sender, receiver) = mpsc::channel(10);
+    let chunks = stream::unfold(receiver, |mut receiver: mpsc::Receiver<&str>| async move {
+        let chunk = receiver.recv().await?;
+        Some((Ok::<_, std::io::Error>(Bytes::from(chunk)), receiver))
+    });
+    (sender, Mutex::new(Some(Body::from_stream(chunks.boxed()))))
+}
+
 #[tokio::test]
 async fn a_stream_flows_once_its_record_is_done() {
-    let slow = route().answer_limit(1 << 20, Duration::from_millis(20));
-    for (builder, content_type) in [(route(), "text/event-stream; charset=utf-8"), (slow, "text/plain")] {
-        let (chunks, source) = mpsc::channel::<&str>(10);
-        let source = std::sync::Mutex::new(Some(source));
-        let world = World::new(builder, move |_, _| {
-            let source = source.lock().unwrap().take().unwrap();
-            let chunks = stream::unfold(source, |mut source| async move {
-                source
-                    .recv()
-                    .await
-                    .map(|chunk| (Ok::<_, std::io::Error>(Bytes::from(chunk)), source))
-            });
-            let response = Response::builder().header("content-type", content_type);
-            std::future::ready(response.body(Body::from_stream(chunks.boxed())).unwrap())
+    let hour = Duration::from_secs(3600);
+    for (time, content_type) in [
+        (hour, "text/event-stream; charset=utf-8"),
+        (hour, "Multipart/X-Mixed-Replace"),
+        (Duration::from_millis(20), "text/plain"),
+    ] {
+        let (chunks, body) = fed();
+        let world = World::new(route().answer_limit(1 << 20, time), move |_, _| {
+            let body = body.lock().unwrap().take().unwrap();
+            std::future::ready(([("content-type", content_type)], body))
         })
         .await;
         chunks.send("one,").await.unwrap();
-        let first = world.post("a", "");
         let others = async {
-            // The record is done while the stream still flows.
-            loop {
-                let again = world.post("a", "").await;
-                match again.problem().as_str() {
-                    "in-progress" => tokio::task::yield_now().await,
-                    problem => break assert_eq!(problem, "answer-not-kept"),
-                }
+            while world.runs() == 0 {
+                tokio::task::yield_now().await;
+            }
+            // Its record is done while it still flows.
+            while world.post("a", "").await.problem() != "answer-not-kept" {
+                tokio::task::yield_now().await;
             }
             chunks.send("two").await.unwrap();
             drop(chunks);
         };
-        // The first request must be on its way before the others ask.
-        let (first, ()) = tokio::join!(first, async {
-            while world.runs() == 0 {
-                tokio::task::yield_now().await;
-            }
-            others.await;
-        });
+        let others = tokio::time::timeout(Duration::from_secs(20), others);
+        let (first, in_time) = tokio::join!(world.post("a", ""), others);
+        in_time.expect("the record is done before the stream ends");
         assert_eq!((first.status, first.text()), (200, "one,two"));
         assert_eq!(world.runs(), 1);
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_in_its_time_is_kept() {
+    let (chunks, body) = fed();
+    let world = World::new(route(), move |_, _| {
+        let body = body.lock().unwrap().take().unwrap();
+        std::future::ready(body)
+    })
+    .await;
+    let feed = async {
+        while world.runs() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            world.post("a", "").await.problem(),
+            "in-progress",
+            "its answer is not whole yet"
+        );
+        for chunk in ["one,", "two"] {
+            chunks.send(chunk).await.unwrap();
+        }
+        drop(chunks);
+    };
+    let (first, ()) = tokio::join!(world.post("a", ""), feed);
+    assert_eq!(first.text(), "one,two");
+    assert_eq!(world.post("a", "").await.text(), "one,two");
 }
 
 #[tokio::test]
