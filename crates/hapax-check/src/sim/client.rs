@@ -89,6 +89,7 @@ pub(super) fn request(dice: &mut Dice, plan: &Plan, number: usize, wish: &Wish) 
         } else {
             Duration::from_secs(20)
         },
+        panics: dice.chance(plan.panics),
         thinks: if dice.chance(300) {
             dice.millis(1, 1_500)
         } else {

@@ -78,6 +78,8 @@ pub(super) struct Request {
     pub(super) patience: Duration,
     /// What the gateway does before it calls the upstream.
     pub(super) thinks: Duration,
+    /// Whether its handler panics after the call.
+    pub(super) panics: bool,
 }
 
 /// Serves one request in a node.
@@ -125,6 +127,10 @@ fn heard(result: Result<Reply<Heard>, RunError>) -> Heard {
 async fn work(post: Post, canary: Canary, request: Request, fence: Fence) -> Ended<Heard> {
     sleep(request.thinks).await;
     let said = call(&post, &request, Some(fence)).await;
+    if request.panics {
+        // As a panic, but for the message on the terminal.
+        std::panic::resume_unwind(Box::new("a simulated handler panics"));
+    }
     let ambiguous = |answer| match canary {
         Canary::AmbiguousIsNoEffect => Finish::Release { after: Duration::ZERO },
         _ => request.options.ambiguous(answer, Duration::ZERO),

@@ -50,6 +50,8 @@ pub(super) struct Plan {
     pub(super) altered: u64,
     /// Odds that a client is impatient.
     pub(super) impatient: u64,
+    /// Odds that a handler panics after its call.
+    pub(super) panics: u64,
     /// Arrivals of each operation, at most.
     pub(super) arrivals: u64,
     /// What becomes of each operation's failures: all hold, all retry, or by operation.
@@ -90,6 +92,7 @@ impl Plan {
             outages: some(300, 1, 3),
             altered: some(400, 20, 300),
             impatient: some(500, 50, 500),
+            panics: some(200, 10, 100),
             arrivals: some(1000, 1, 8),
             modes: some(1000, 0, 3),
         }
@@ -108,5 +111,6 @@ impl Plan {
     pub(super) fn heal(&mut self) {
         self.store = Faults::default();
         self.upstream = UpstreamOdds::default();
+        self.panics = 0;
     }
 }

@@ -1,11 +1,13 @@
 //! The world: what happens when.
 
+mod accidents;
+
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hapax_core::{BoxFuture, OperationId, Record, Refusal, StateName, Store, Timestamp};
+use hapax_core::{BoxFuture, OperationId, Record, Refusal, StateName, Store, Summary, Timestamp};
 use hapax_store::MemoryStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -160,37 +162,6 @@ impl World {
         }
     }
 
-    fn draw_accidents(&mut self) {
-        let active = millis(self.config.active);
-        let nodes = self.config.nodes.max(1) as u64;
-        for _ in 0..self.plan.crashes {
-            let (at, node) = (self.dice.below(active), self.dice.below(nodes) as usize);
-            let down = self.dice.millis(20, 5_000);
-            self.at(at, Event::Crash(node, down));
-        }
-        for _ in 0..self.plan.pauses {
-            let (at, node) = (self.dice.below(active), self.dice.below(nodes) as usize);
-            let asleep = self.dice.millis(50, 9_000);
-            self.at(at, Event::Pause(node, asleep));
-        }
-        for _ in 0..self.plan.outages {
-            let at = self.dice.below(active);
-            let until = at + self.dice.between(100, 6_000);
-            self.at(at, Event::Outage(true));
-            self.at(until, Event::Outage(false));
-        }
-        for _ in 0..self.plan.jumps {
-            let at = self.dice.below(active);
-            // Within what is followed, and beyond it.
-            let size = match self.dice.chance(700) {
-                true => self.dice.between(500, 60_000) as i64,
-                false => self.dice.between(301_000, 900_000) as i64,
-            };
-            let by = if self.dice.chance(600) { size } else { -size };
-            self.at(at, Event::Jump(by));
-        }
-    }
-
     fn at(&mut self, at_ms: u64, event: Event) {
         self.scheduled += 1;
         self.queue.insert((at_ms, self.scheduled), event);
@@ -232,88 +203,6 @@ impl World {
                 }
                 accident => self.accident(accident),
             }
-        }
-    }
-
-    fn accident(&mut self, accident: Event) {
-        if !self.healed {
-            self.report.counts.accidents += 1;
-        }
-        match accident {
-            Event::Crash(number, down) if !self.healed => {
-                if let Some(node) = self.nodes[number].take() {
-                    self.note(|| format!("node {number} crashes"));
-                    self.report.counts.store_faults += node.store.injected();
-                    self.after(down, Event::Restart(number));
-                }
-            }
-            Event::Restart(number) if self.nodes[number].is_none() => {
-                self.note(|| format!("node {number} starts"));
-                self.nodes[number] = Some(self.node());
-            }
-            Event::Pause(number, asleep) if !self.healed => {
-                if let Some(node) = &mut self.nodes[number] {
-                    node.pause();
-                    self.note(|| format!("node {number} pauses for {asleep:?}"));
-                    self.after(asleep, Event::Resume(number));
-                }
-            }
-            Event::Resume(number) => {
-                if let Some(node) = &mut self.nodes[number] {
-                    node.resume();
-                    self.note(|| format!("node {number} resumes"));
-                    self.collect();
-                }
-            }
-            Event::Outage(outage) if !self.healed => {
-                self.note(|| format!("store outage: {outage}"));
-                self.outage = outage;
-                self.nodes
-                    .iter()
-                    .flatten()
-                    .for_each(|node| node.store.set_outage(outage));
-            }
-            Event::Jump(by_ms) if !self.healed => {
-                self.note(|| format!("the clock jumps by {by_ms} ms"));
-                self.time.jump(by_ms);
-            }
-            Event::Heal => self.heal(),
-            _ => {}
-        }
-    }
-
-    fn heal(&mut self) {
-        self.note(|| "all is well from here".into());
-        self.healed = true;
-        self.outage = false;
-        self.plan.heal();
-        for number in 0..self.nodes.len() {
-            match &mut self.nodes[number] {
-                Some(node) => {
-                    node.store.set(self.plan.store.clone());
-                    node.resume();
-                }
-                None => self.nodes[number] = Some(self.node()),
-            }
-        }
-        self.accept_the_time();
-        self.collect();
-    }
-
-    /// A person accepts what the clock shows, and sets it right where it is behind: until then the store's time
-    /// would stand still.
-    fn accept_the_time(&mut self) {
-        let accepted = self.runtime.block_on(async {
-            self.store.time(false).await?;
-            self.store.time(true).await
-        });
-        match accepted {
-            Ok((now, _)) if now > self.time.now() => {
-                let behind = now.as_millis() - self.time.now().as_millis();
-                self.time.jump(behind);
-            }
-            Ok(_) => {}
-            Err(error) => self.laws.broken("time", error.to_string()),
         }
     }
 
@@ -463,13 +352,15 @@ impl World {
         }
         for number in 0..self.config.operations {
             let record = self.record(operation(number).id());
-            match record.as_ref().map(|record| record.state.name()) {
-                Some(StateName::Running) => {
+            // As a listing shows it: a lapsed claim is no longer in progress, though nobody has asked again. One that
+            // waits, and that nobody asks for with the same payload, is forgotten.
+            let shown = record.as_ref().map(|record| Summary::of(record, self.time.now()));
+            match shown.map(|shown| (shown.state, shown.until)) {
+                Some((StateName::Running, until)) if until > Some(self.time.now()) => {
                     let what = format!("{} is still in progress: {record:?}", name(number));
                     self.laws.broken("liveness", what);
                 }
-                Some(StateName::Unknown) => self.report.counts.unknown += 1,
-                // A record that waits, and that nobody asks for with the same payload, is forgotten.
+                Some((StateName::Unknown, _)) => self.report.counts.unknown += 1,
                 _ => {}
             }
         }

@@ -90,6 +90,7 @@ fn bugs_of_the_gateway_are_found() {
 #[test]
 fn bugs_of_the_store_are_found() {
     for (bug, law) in [
+        (Bug::CheckThenAct, "once"),
         (Bug::UnscopedKey, "isolation"),
         (Bug::DeletedOnError, "once"),
         (Bug::SweepsClaimed, "once"),
