@@ -86,8 +86,8 @@ impl Default for ListenerLimits {
 pub(crate) struct UpstreamLimits {
     /// Time to resolve, connect and finish a TLS handshake. Default 5 s.
     pub(crate) connect_timeout: Duration,
-    /// Time from the start of sending to the head of the answer; the time-out of the upstream.
-    /// Default 30 s.
+    /// Longest wait for the upstream to take the next bytes of a request, and then for the head of
+    /// its answer; time spent waiting for the client does not count. Default 30 s.
     pub(crate) response_timeout: Duration,
     /// Longest wait for the next bytes of an answer's body. Default 30 s.
     pub(crate) body_idle_timeout: Duration,

@@ -3,6 +3,7 @@
 mod framing;
 mod http2;
 mod listener;
+mod through;
 mod tls;
 mod upstream;
 
@@ -103,6 +104,15 @@ impl Server {
 
     async fn echo(limits: ListenerLimits) -> Self {
         Server::start(limits, Handler::new(echo)).await
+    }
+
+    /// Answers with the request's body.
+    async fn echo_raw() -> Self {
+        let handler = Handler::new(|request: Request<Body>| async {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            Response::new(Full::new(body))
+        });
+        Server::start(limits(), handler).await
     }
 
     fn calls(&self) -> usize {

@@ -75,20 +75,18 @@ impl Upstream {
     /// Sends a request and waits for the head of the answer.
     ///
     /// # Errors
-    /// See [`UpstreamError`]. `response_timeout` covers all of it, connecting included.
+    /// See [`UpstreamError`].
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<AnswerBody>, UpstreamError> {
         let shared = &*self.0;
-        let now = Instant::now();
-        let deadline = now + shared.limits.response_timeout;
-        while let Some(wire) = shared.pool.take(now) {
-            match wire.exchange(request, deadline, shared).await {
+        while let Some(wire) = shared.pool.take(Instant::now()) {
+            match wire.exchange(request, shared).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Returned(unsent)) => request = *unsent,
                 Err(Failed::Error(error)) => return Err(error),
             }
         }
-        let wire = self.connect(deadline).await?;
-        match wire.exchange(request, deadline, shared).await {
+        let wire = self.connect().await?;
+        match wire.exchange(request, shared).await {
             Ok(response) => Ok(response),
             Err(Failed::Error(error)) => Err(error),
             Err(Failed::Returned(_)) => Err(UpstreamError::unsent(
@@ -98,10 +96,10 @@ impl Upstream {
         }
     }
 
-    async fn connect(&self, deadline: Instant) -> Result<Box<Wire>, UpstreamError> {
+    async fn connect(&self) -> Result<Box<Wire>, UpstreamError> {
         let shared = &*self.0;
-        let limit = (Instant::now() + shared.limits.connect_timeout).min(deadline);
-        match tokio::time::timeout_at(limit, shared.connector.connect()).await {
+        let limit = shared.limits.connect_timeout;
+        match tokio::time::timeout(limit, shared.connector.connect()).await {
             Ok(stream) => stream.map(Wire::new),
             Err(elapsed) => Err(UpstreamError::unsent(UnsentCause::ConnectTimeout, elapsed)),
         }

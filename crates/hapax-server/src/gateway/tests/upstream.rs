@@ -7,34 +7,34 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Handler, Server, limits, read_until, soon};
+use super::{read_until, soon};
 use crate::gateway::body::Body;
 use crate::gateway::limits::{HostPolicy, UpstreamLimits};
 use crate::gateway::upstream::{AmbiguousCause, AnswerBody, AnswerError, Target, UnsentCause, Upstream, UpstreamError};
 
 /// An upstream that a test plays by hand.
-struct Played {
+pub(super) struct Played {
     listener: TcpListener,
 }
 
 impl Played {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Played {
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         }
     }
 
-    fn client(&self, limits: UpstreamLimits) -> Upstream {
+    pub(super) fn client(&self, limits: UpstreamLimits) -> Upstream {
         let url = format!("http://{}", self.listener.local_addr().unwrap());
         client(&url, limits)
     }
 
-    async fn accept(&self) -> TcpStream {
+    pub(super) async fn accept(&self) -> TcpStream {
         soon(self.listener.accept()).await.unwrap().0
     }
 }
 
-fn client(url: &str, limits: UpstreamLimits) -> Upstream {
+pub(super) fn client(url: &str, limits: UpstreamLimits) -> Upstream {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -318,37 +318,6 @@ async fn requests_are_framed_by_their_bodies() {
         let host = format!("host: {}\r\n", played.listener.local_addr().unwrap());
         assert!(head.contains(&host), "{head:?}");
     }
-}
-
-#[tokio::test]
-async fn a_streamed_body_reaches_the_upstream_chunked_even_with_get() {
-    let played = Played::new().await;
-    let upstream = played.client(UpstreamLimits::default());
-    let handler = Handler::new(move |request| {
-        let upstream = upstream.clone();
-        async move {
-            let response = upstream.send(request).await.unwrap();
-            response.map(|_| http_body_util::Full::default())
-        }
-    });
-    let server = Server::start(limits(), handler).await;
-    let mut client = server.connect().await;
-    client
-        .write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
-        .await
-        .unwrap();
-    let mut stream = played.accept().await;
-    let head = read_until(&mut stream, "\r\n\r\n").await;
-    assert!(head.contains("transfer-encoding: chunked\r\n"), "{head:?}");
-    assert_eq!(read_until(&mut stream, "hi\r\n").await, "2\r\nhi\r\n");
-    client.write_all(b"0\r\n\r\n").await.unwrap();
-    read_until(&mut stream, "0\r\n\r\n").await;
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        .await
-        .unwrap();
-    read_until(&mut client, "\r\n\r\n").await;
-    server.finish().await;
 }
 
 async fn serve_one(stream: &mut TcpStream) {

@@ -31,6 +31,10 @@ pub(super) struct Send {
     tail: &'static [u8],
     /// Whether anything may have left.
     pub(super) is_sent: bool,
+    /// Whether the upstream took something since this was last looked at.
+    pub(super) has_moved: bool,
+    /// Whether the client is waited for.
+    pub(super) is_starved: bool,
 }
 
 /// Why sending ended early.
@@ -53,6 +57,8 @@ impl Send {
             },
             tail: b"",
             is_sent: false,
+            has_moved: false,
+            is_starved: false,
         }
     }
 
@@ -91,6 +97,7 @@ impl Send {
         let Some(body) = &mut self.body else {
             return Poll::Ready(Ok(()));
         };
+        self.is_starved = true;
         let data = loop {
             match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -103,6 +110,7 @@ impl Send {
                 None => break None,
             }
         };
+        self.is_starved = false;
         // The last chunk is framed when a chunked body is asked once more.
         let is_last = data.is_none() || (!self.is_chunked && body.is_end_stream());
         self.data = data.unwrap_or_default();
@@ -152,6 +160,7 @@ impl Send {
         if len == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        self.has_moved = true;
         let of_frame = len.min(self.frame.len());
         if of_frame == self.frame.len() {
             self.frame.clear();

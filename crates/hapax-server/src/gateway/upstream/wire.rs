@@ -18,12 +18,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
+use super::Shared;
 use super::answer::AnswerBody;
 use super::decode::{Head, take_head};
 use super::encode::write_head;
 use super::error::{AmbiguousCause, UnsentCause, UpstreamError};
 use super::send::{Send, SendError};
-use super::Shared;
 use crate::gateway::body::Body;
 use crate::gateway::limits::UpstreamLimits;
 use crate::gateway::net::Stream;
@@ -99,11 +99,10 @@ impl Wire {
         self.head = send.into_buffer();
     }
 
-    /// Sends a request and waits for the head of its answer until `deadline`.
+    /// Sends a request and waits for the head of its answer.
     pub(super) async fn exchange(
         mut self: Box<Self>,
         request: Request<Body>,
-        deadline: Instant,
         shared: &Shared,
     ) -> Result<Response<AnswerBody>, Failed> {
         // A pooled connection that was closed meanwhile is found here, before a byte is written.
@@ -123,7 +122,6 @@ impl Wire {
         let outgoing = write_head(&mut head, &parts, body.size_hint().exact(), target, limits);
         let mut send = Send::new(head, body, outgoing);
         let is_to_head = parts.method == Method::HEAD;
-        self.timer.set(deadline);
         let mut is_sending = true;
         let answer = poll_fn(|cx| self.poll_answer(&mut send, &mut is_sending, is_to_head, limits, cx)).await;
         self.timer.clear();
@@ -169,6 +167,9 @@ impl Wire {
                 Poll::Ready(Err(error)) => send_trouble = Some(error),
                 Poll::Pending => {}
             }
+            if std::mem::take(&mut send.has_moved) {
+                self.timer.clear();
+            }
         }
         loop {
             match take_head(&mut self.read, is_to_head, limits) {
@@ -187,6 +188,12 @@ impl Wire {
         }
         if let Some(error) = send_trouble {
             return Poll::Ready(Err(Trouble::Send(error)));
+        }
+        if *is_sending && send.is_starved {
+            // The client's time, which has limits of its own.
+            self.timer.clear();
+        } else if !self.timer.is_set() {
+            self.timer.set(Instant::now() + limits.response_timeout);
         }
         self.timer.poll(cx).map(|()| Err(Trouble::Late))
     }
