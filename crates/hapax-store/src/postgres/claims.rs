@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::lanes::Step;
 use super::link::Link;
 use super::rows::{self, Columns};
+use super::runs::place;
 use super::statements::{CLAIM, LAPSE};
 use super::time::Reading;
 use crate::clock::Clock;
@@ -158,10 +159,7 @@ async fn lapse(link: &mut Link, clock: &Clock, lapses: Vec<Lapse>) -> Result<Vec
     let rows = link.run(&LAPSE, &reading.params(&[&ids, &fences])).await?;
     let mut written = vec![None; lapses.len()];
     for row in &rows {
-        let now = reading.end(clock, row);
-        if let Some(n) = row.get::<_, Option<i64>>(2) {
-            written[n as usize - 1] = Some(now);
-        }
+        written[place(row)] = Some(reading.end(clock, row));
     }
     let told = lapses.into_iter().zip(written).filter_map(|(lapse, written)| {
         let ruling = Ruling::Refused(lapse.refusal);

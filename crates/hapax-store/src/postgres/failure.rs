@@ -12,6 +12,8 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// The database answered, and can be asked again on the same connection.
     pub(super) answered: bool,
+    /// One operation of the batch may be the reason: each is worth another try alone.
+    pub(super) of_one: bool,
 }
 
 impl Failure {
@@ -20,6 +22,7 @@ impl Failure {
             kind,
             message: message.into(),
             answered: false,
+            of_one: false,
         }
     }
 
@@ -30,6 +33,7 @@ impl Failure {
                 kind: kind(db.code()),
                 message: describe(db, doing, target),
                 answered: stays_usable(db.code()),
+                of_one: may_be_of_one(db.code()),
             },
             None => Self::new(
                 StoreErrorKind::Unavailable,
@@ -88,6 +92,11 @@ fn kind(code: &SqlState) -> StoreErrorKind {
 /// Whether the connection is worth keeping: not if the server goes away, became a replica, or lost our statements.
 fn stays_usable(code: &SqlState) -> bool {
     *code == SqlState::QUERY_CANCELED || !matches!(&code.code()[..2], "08" | "0A" | "25" | "26" | "57")
+}
+
+/// Locks, constraints and data are about single rows; a full disk or a slow server is not.
+fn may_be_of_one(code: &SqlState) -> bool {
+    matches!(&code.code()[..2], "22" | "23" | "40" | "55" | "XX")
 }
 
 fn describe(db: &DbError, doing: &str, target: &str) -> String {

@@ -201,7 +201,7 @@ pub(super) async fn serve<S: Step>(link: &mut Link, clock: &Clock, batch: Vec<Jo
         return;
     };
     // One operation can spoil a batch (a lock that somebody holds): its neighbours must not suffer for it.
-    let one_by_one = failure.answered && batch.len() > 1;
+    let one_by_one = failure.of_one && batch.len() > 1;
     for job in batch {
         if !one_by_one {
             let _ = job.reply.send(Err(failure.clone().into()));

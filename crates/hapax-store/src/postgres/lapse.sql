@@ -1,10 +1,7 @@
 -- Holders whose lease ran out in hold mode: nobody knows what became of their run.
-, lapsed AS (
-    UPDATE hapax_record r
-    SET state = 'unknown', reason = 'lapsed', since = r.deadline, deadline = NULL, run_until = NULL, after_failure = NULL
-    FROM clock c, unnest($5::bytea[], $6::bigint[]) WITH ORDINALITY AS i(id, fence, n)
-    WHERE r.id = i.id AND r.fence = i.fence
-        AND r.state = 'running' AND r.after_failure = 'hold' AND r.deadline <= c.now
-    RETURNING i.n
-)
-SELECT c.now, c.wall, l.n FROM clock c LEFT JOIN lapsed l ON true
+UPDATE hapax_record r
+SET state = 'unknown', reason = 'lapsed', since = r.deadline, deadline = NULL, run_until = NULL, after_failure = NULL
+FROM clock c, unnest($5::bytea[], $6::bigint[]) WITH ORDINALITY AS i(id, fence, n)
+WHERE r.id = i.id AND r.fence = i.fence
+    AND r.state = 'running' AND r.after_failure = 'hold' AND r.deadline <= c.now
+RETURNING c.now, c.wall, i.n

@@ -6,6 +6,8 @@ use hapax_core::record::{FinishVerdict, RenewVerdict};
 use hapax_core::time::millis;
 use hapax_core::{Answer, Fence, Finish, Finished, OperationId, Outcome, Record, Renewed, Timestamp};
 
+use tokio_postgres::Row;
+
 use super::failure::Failure;
 use super::lanes::Step;
 use super::link::Link;
@@ -51,9 +53,7 @@ impl Step for FinishStep {
         let mut finished: Vec<Option<Finished>> = batch.iter().map(|_| None).collect();
         for row in link.run(&FINISH, &params).await? {
             let now = reading.end(clock, &row);
-            if let Some(n) = row.get::<_, Option<i64>>(2) {
-                finished[n as usize - 1] = Some(Finished::Applied { now });
-            }
+            finished[place(&row)] = Some(Finished::Applied { now });
         }
         for (index, now, record) in left_over(link, clock, batch, &finished).await? {
             let step = batch[index];
@@ -134,10 +134,7 @@ impl Step for RenewStep {
         let mut renewed: Vec<Option<Renewed>> = vec![None; batch.len()];
         for row in link.run(&RENEW, &params).await? {
             reading.end(clock, &row);
-            if let Some(n) = row.get::<_, Option<i64>>(2) {
-                let deadline = Timestamp::from_millis(row.get(3));
-                renewed[n as usize - 1] = Some(Renewed::Until(deadline));
-            }
+            renewed[place(&row)] = Some(Renewed::Until(Timestamp::from_millis(row.get(3))));
         }
         for (index, now, record) in left_over(link, clock, batch, &renewed).await? {
             let step = batch[index];
@@ -149,6 +146,11 @@ impl Step for RenewStep {
         }
         Ok(renewed)
     }
+}
+
+/// Which operation of the batch a row is about: its third column counts from one.
+pub(super) fn place(row: &Row) -> usize {
+    row.get::<_, i64>(2) as usize - 1
 }
 
 /// The records of those steps that changed nothing, with their places in the batch.

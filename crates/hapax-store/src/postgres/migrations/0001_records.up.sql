@@ -8,7 +8,7 @@ CREATE TABLE hapax_meta (
 
 -- The texts of fingerprint recipes. The digest stands in for the text, which may be too long to index.
 CREATE TABLE hapax_recipe (
-    id     bigint PRIMARY KEY CHECK (id BETWEEN 1 AND 4294967295),
+    id     bigint PRIMARY KEY CHECK (id > 0),
     digest bytea  NOT NULL UNIQUE CHECK (octet_length(digest) = 32),
     text   text   NOT NULL
 );
@@ -19,26 +19,26 @@ CREATE SEQUENCE hapax_fence AS bigint CACHE 1 NO CYCLE;
 
 CREATE TABLE hapax_record (
     position      bigint GENERATED ALWAYS AS IDENTITY,
-    fence         bigint NOT NULL CHECK (fence > 0),
-    recipe        bigint NOT NULL CHECK (recipe BETWEEN 0 AND 4294967295),
-    tries         bigint NOT NULL CHECK (tries BETWEEN 0 AND 4294967295),
+    fence         bigint NOT NULL,
+    recipe        bigint NOT NULL,
+    tries         bigint NOT NULL,
     created       bigint NOT NULL,
     since         bigint NOT NULL,
-    replay_for    bigint NOT NULL CHECK (replay_for >= 0),
-    remember_for  bigint NOT NULL CHECK (remember_for >= 0),
+    replay_for    bigint NOT NULL,
+    remember_for  bigint NOT NULL,
     -- When the sweeper looks at the record. Written by claims and by the sweeper only, so that a finish changes no
     -- indexed column and stays on its page (a HOT update).
     look_at       bigint NOT NULL,
     deadline      bigint,
     run_until     bigint,
     due           bigint,
-    status        integer CHECK (status BETWEEN 0 AND 65535),
-    id            bytea  NOT NULL CHECK (octet_length(id) = 16),
-    attempt       bytea  NOT NULL CHECK (octet_length(attempt) = 16),
-    fingerprint   bytea  NOT NULL CHECK (octet_length(fingerprint) = 32),
-    scope         text   NOT NULL CHECK (octet_length(scope) BETWEEN 1 AND 255),
-    name          text   NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 255),
-    key           text   NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 255),
+    status        integer,
+    id            bytea  NOT NULL,
+    attempt       bytea  NOT NULL,
+    fingerprint   bytea  NOT NULL,
+    scope         text   NOT NULL,
+    name          text   NOT NULL,
+    key           text   NOT NULL,
     state         text   NOT NULL,
     after_failure text,
     -- unknown: the cause. done: why there is no answer. dead: why.
@@ -47,34 +47,32 @@ CREATE TABLE hapax_record (
     body          bytea,
     CONSTRAINT hapax_record_pkey PRIMARY KEY (id),
     CONSTRAINT hapax_record_position UNIQUE (position),
-    CONSTRAINT hapax_record_answer_is_whole CHECK (
-        (status IS NULL) = (headers IS NULL) AND (status IS NULL) = (body IS NULL)
+    CONSTRAINT hapax_record_digests CHECK (
+        octet_length(id) = 16 AND octet_length(attempt) = 16 AND octet_length(fingerprint) = 32
     ),
-    -- Each state has its columns and no others.
-    CONSTRAINT hapax_record_state CHECK (
-        CASE state
+    CONSTRAINT hapax_record_numbers CHECK (least(fence - 1, tries, status) >= 0),
+    -- Each state has its columns and no others. Kept short: the server parses constraints anew for every statement.
+    CONSTRAINT hapax_record_state CHECK ((
+        num_nonnulls(status, headers, body) IN (0, 3)
+        AND CASE state
             WHEN 'running' THEN
-                deadline IS NOT NULL AND run_until IS NOT NULL AND deadline <= run_until
-                AND after_failure IS NOT NULL AND after_failure IN ('hold', 'retry')
-                AND due IS NULL AND reason IS NULL AND status IS NULL
+                after_failure IN ('hold', 'retry') AND deadline <= run_until AND num_nonnulls(due, reason, status) = 0
             WHEN 'waiting' THEN
-                due IS NOT NULL AND reason IS NULL AND status IS NULL
+                due IS NOT NULL AND num_nonnulls(deadline, run_until, after_failure, reason, status) = 0
             WHEN 'unknown' THEN
-                due IS NULL AND reason IS NOT NULL
+                num_nonnulls(deadline, run_until, after_failure, due) = 0
                 AND (reason = 'ambiguous' OR (reason = 'lapsed' AND status IS NULL))
             WHEN 'done' THEN
-                due IS NULL
+                num_nonnulls(deadline, run_until, after_failure, due) = 0
                 AND CASE
-                    WHEN status IS NULL THEN reason IS NOT NULL AND reason IN ('expired', 'too-large', 'discarded')
+                    WHEN status IS NULL THEN reason IN ('expired', 'too-large', 'discarded')
                     ELSE reason IS NULL
                 END
             WHEN 'dead' THEN
-                due IS NULL AND reason IS NOT NULL
+                num_nonnulls(deadline, run_until, after_failure, due) = 0
                 AND reason IN ('exhausted', 'poison', 'mismatch', 'refused')
-            ELSE false
         END
-        AND (state = 'running' OR (deadline IS NULL AND run_until IS NULL AND after_failure IS NULL))
-    )
+    ) IS TRUE)
 )
 -- A finish makes about 700 bytes of the 300 that a claim wrote. Claims fill a page to this part only, so that the
 -- finished records find room beside them; fuller, updates move to other pages and write every index again; emptier,

@@ -202,8 +202,6 @@ async fn constraints_hold_state_and_columns_together() {
         (WAITING, &[("fingerprint", "''")]),
         (WAITING, &[("fence", "0")]),
         (WAITING, &[("tries", "-1")]),
-        (WAITING, &[("scope", "''")]),
-        (WAITING, &[("key", "repeat('k', 256)")]),
         (DONE, &[("status", "-1")]),
     ];
     for (state, change) in bad {
