@@ -35,7 +35,7 @@ Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 cannot be reac
 enum Command {
     /// Protect a backend
     #[command(after_help = SERVE_EXAMPLES)]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Look at what the store remembers
     #[command(subcommand, after_help = RECORDS_EXAMPLES)]
     Records(records::Command),
@@ -104,7 +104,7 @@ enum ConfigCommand {
         file: PathBuf,
     },
     /// Print what is in effect, defaults and flags included, as TOML
-    Show(Serve),
+    Show(Box<Serve>),
     /// Print the JSON Schema of the file
     Schema,
 }

@@ -18,7 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use source::{ConfigError, Source};
-use values::{Address, File, Header, Period, Pointer, RouteName, ScopeSource, Size, Status, StoreUrl, UpstreamUrl, Verb};
+use values::{
+    Address, File, Header, Period, Pointer, RouteName, ScopeSource, Size, Status, StoreUrl, UpstreamUrl, Verb,
+};
 
 /// Everything that `hapax serve` can be told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

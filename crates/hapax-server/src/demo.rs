@@ -85,7 +85,11 @@ async fn play(demo: &Demo) -> Result<ExitCode, Failure> {
     } else {
         tally::print(&mut out, &with, &without)?;
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Exit::Failed as u8)
+    })
 }
 
 async fn with_hapax(
@@ -137,7 +141,9 @@ async fn without_hapax(
 ) -> Result<Column, Failure> {
     let database = directory.join("shop-bypassed.db");
     let (shop, address) = start_shop(&database).await?;
-    live.say(&format!("the same requests without hapax, on a fresh shop on {address}"));
+    live.say(&format!(
+        "the same requests without hapax, on a fresh shop on {address}"
+    ));
     let storm = Arc::new(Storm::new(address, seed, limit));
     let mut running = Box::pin(Arc::clone(&storm).run(clients));
     let mut tick = interval(Duration::from_millis(100));
@@ -162,7 +168,16 @@ async fn start_gateway(listen: &str, upstream: SocketAddr, store: &Path) -> Resu
     database.push(store);
     let upstream = format!("http://{upstream}");
     let mut arguments: Vec<&OsStr> = Vec::new();
-    for argument in ["serve", "--with-parent", "--scope", "none", "--lease", LEASE, "--log", "error"] {
+    for argument in [
+        "serve",
+        "--with-parent",
+        "--scope",
+        "none",
+        "--lease",
+        LEASE,
+        "--log",
+        "error",
+    ] {
         arguments.push(argument.as_ref());
     }
     for (flag, value) in [

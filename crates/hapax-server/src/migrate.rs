@@ -36,7 +36,10 @@ enum MigrateCommand {
 pub(crate) fn run(migrate: &Migrate) -> Result<(), Failure> {
     let url = &migrate.store.store;
     if *url == StoreUrl::Memory {
-        return Err(Failure::new(Exit::Usage, "a memory: store has no schema; give sqlite:FILE or postgres://…"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "a memory: store has no schema; give sqlite:FILE or postgres://…",
+        ));
     }
     store::runtime()?.block_on(async {
         if migrate.command.is_some() {
@@ -106,8 +109,13 @@ fn print_plan(before: &[MigrationStatus], to: Option<u32>) -> Result<(), Failure
         let message = format!("there is no migration {to}: give a number from 0 to {newest}");
         return Err(Failure::new(Exit::Usage, message));
     }
-    let ups = before.iter().filter(|line| line.applied_at.is_none() && line.version <= to);
-    let downs = before.iter().rev().filter(|line| line.applied_at.is_some() && line.version > to);
+    let ups = before
+        .iter()
+        .filter(|line| line.applied_at.is_none() && line.version <= to);
+    let downs = before
+        .iter()
+        .rev()
+        .filter(|line| line.applied_at.is_some() && line.version > to);
     let steps: Vec<String> = ups
         .map(|line| format!("would apply {} {}", line.version, line.name))
         .chain(downs.map(|line| format!("would revert {} {}", line.version, line.name)))
@@ -125,7 +133,9 @@ fn print_done(before: &[MigrationStatus], after: &[MigrationStatus]) -> Result<(
     let mut out = io::stdout().lock();
     let mut changed = false;
     for line in after {
-        let was = before.iter().any(|old| old.version == line.version && old.applied_at.is_some());
+        let was = before
+            .iter()
+            .any(|old| old.version == line.version && old.applied_at.is_some());
         let word = match (was, line.applied_at.is_some()) {
             (false, true) => "applied",
             (true, false) => "reverted",

@@ -130,7 +130,10 @@ async fn list(args: List) -> Result<(), Failure> {
     out.flush()?;
     if left == 0 && after.is_some() {
         // A hint only: data is on standard output.
-        let _ = writeln!(io::stderr(), "there are more; raise --limit or narrow with --state, --scope, --name");
+        let _ = writeln!(
+            io::stderr(),
+            "there are more; raise --limit or narrow with --state, --scope, --name"
+        );
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ mod door;
 mod gate;
 mod scope;
 
-use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,9 +25,9 @@ use crate::demo::shop::parent_gone;
 use crate::exit::{Exit, Failure};
 use crate::gateway::listener::{Listener, Stop, server_tls};
 use crate::gateway::upstream::{Target, Upstream};
+use crate::observe::Metrics;
 use crate::observe::access::AccessLog;
 use crate::observe::log::{self, Sink};
-use crate::observe::Metrics;
 use crate::store;
 use admin::Admin;
 use backend::Backend;
@@ -143,11 +142,16 @@ async fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, Fail
 
 fn cannot_listen(flag: &str, address: SocketAddr, error: &io::Error) -> Failure {
     let help = match error.kind() {
-        io::ErrorKind::AddrInUse => format!("another program listens there; stop it, or choose another --{flag} ADDRESS"),
+        io::ErrorKind::AddrInUse => {
+            format!("another program listens there; stop it, or choose another --{flag} ADDRESS")
+        }
         io::ErrorKind::PermissionDenied => format!("this user may not; choose a port above 1023 with --{flag} ADDRESS"),
         _ => format!("choose an address of this machine with --{flag} ADDRESS"),
     };
-    Failure::new(Exit::Unreachable, format!("cannot listen on {address}: {error}; {help}"))
+    Failure::new(
+        Exit::Unreachable,
+        format!("cannot listen on {address}: {error}; {help}"),
+    )
 }
 
 /// Says what is protected and where. The line `listening on URL` comes last, when clients can connect.
@@ -155,7 +159,11 @@ fn announce(config: &Config, gateway: &Gateway, admin: Option<&tokio::net::TcpLi
     let mut out = io::stdout().lock();
     let upstream = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
     let scope = config.scope.as_ref().map(ToString::to_string).unwrap_or_default();
-    let key = if config.require_key { "a key required" } else { "where they have a key" };
+    let key = if config.require_key {
+        "a key required"
+    } else {
+        "where they have a key"
+    };
     writeln!(
         out,
         "protecting {upstream}: POST and PATCH, {key}; scope {scope}; records in {}",
@@ -196,12 +204,7 @@ impl Signals {
     }
 }
 
-async fn until_stopped(
-    gateway: Gateway,
-    stop: Stop,
-    signals: &mut Signals,
-    with_parent: bool,
-) -> Result<(), Failure> {
+async fn until_stopped(gateway: Gateway, stop: Stop, signals: &mut Signals, with_parent: bool) -> Result<(), Failure> {
     let mut serving = std::pin::pin!(gateway.listener.serve(gateway.make, stop.clone()));
     tokio::select! {
         ended = &mut serving => return conclude(ended),
@@ -216,13 +219,11 @@ async fn until_stopped(
     }
 }
 
-fn parent(wanted: bool) -> impl Future<Output = ()> {
-    async move {
-        if wanted {
-            parent_gone().await;
-        } else {
-            std::future::pending().await
-        }
+/// Returns when the parent has gone, if that is asked for.
+async fn parent(wanted: bool) {
+    match wanted {
+        true => parent_gone().await,
+        false => std::future::pending().await,
     }
 }
 
@@ -231,7 +232,10 @@ fn conclude(ended: io::Result<crate::gateway::listener::Drained>) -> Result<(), 
         Ok(drained) if drained.cut == 0 => Ok(()),
         Ok(drained) => Err(Failure::new(
             Exit::Failed,
-            format!("{} connections were cut when the drain time was over; raise timeouts.drain", drained.cut),
+            format!(
+                "{} connections were cut when the drain time was over; raise timeouts.drain",
+                drained.cut
+            ),
         )),
         Err(error) => Err(Failure::new(Exit::Internal, format!("cannot serve: {error}"))),
     }

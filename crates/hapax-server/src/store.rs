@@ -52,7 +52,11 @@ pub(crate) async fn open_existing(url: &StoreUrl) -> Result<Arc<dyn Store>, Fail
         StoreUrl::Sqlite(path) => must_exist(path)?,
         StoreUrl::Postgres(_) => {}
     }
-    if let Some(missing) = migrate::statuses(url).await?.iter().find(|line| line.applied_at.is_none()) {
+    if let Some(missing) = migrate::statuses(url)
+        .await?
+        .iter()
+        .find(|line| line.applied_at.is_none())
+    {
         let message = format!(
             "{url} lacks migration {} ({}); run: hapax migrate --store {url}",
             missing.version, missing.name

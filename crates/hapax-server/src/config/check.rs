@@ -151,15 +151,26 @@ impl Times {
 
 fn positive(path: &[Step], key: &str, period: Period, mistakes: &mut Mistakes) {
     if period.is_zero() {
-        mistakes.add(path, format!("{key} is zero"), format!("give a time, such as {key} = \"30s\""));
+        mistakes.add(
+            path,
+            format!("{key} is zero"),
+            format!("give a time, such as {key} = \"30s\""),
+        );
     }
 }
 
 fn limits(config: &Config, mistakes: &mut Mistakes) {
     let limits = &config.limits;
-    for (key, number) in [("connections", limits.connections), ("http2_streams", limits.http2_streams)] {
+    for (key, number) in [
+        ("connections", limits.connections),
+        ("http2_streams", limits.http2_streams),
+    ] {
         if number == 0 {
-            mistakes.add(&[Key("limits"), Key(key)], format!("{key} is zero: nobody could connect"), "give at least 1");
+            mistakes.add(
+                &[Key("limits"), Key(key)],
+                format!("{key} is zero: nobody could connect"),
+                "give at least 1",
+            );
         }
     }
     if limits.workers > 1024 {
@@ -177,7 +188,11 @@ fn limits(config: &Config, mistakes: &mut Mistakes) {
         );
     }
     if limits.answer.0 > 256 << 20 || limits.request_body.0 > 1 << 30 {
-        let key = if limits.answer.0 > 256 << 20 { "answer" } else { "request_body" };
+        let key = if limits.answer.0 > 256 << 20 {
+            "answer"
+        } else {
+            "request_body"
+        };
         mistakes.add(
             &[Key("limits"), Key(key)],
             format!("limits.{key} is larger than what can be held in memory safely"),
@@ -220,7 +235,10 @@ fn jwt(config: &Config, mistakes: &mut Mistakes) {
 
 fn tls(config: &Config, mistakes: &mut Mistakes) {
     let tls = &config.tls;
-    let halves = [("cert", &tls.cert, "key", &tls.key), ("key", &tls.key, "cert", &tls.cert)];
+    let halves = [
+        ("cert", &tls.cert, "key", &tls.key),
+        ("key", &tls.key, "cert", &tls.cert),
+    ];
     for (given, file, missing, other) in halves {
         if file.is_some() && other.is_none() {
             mistakes.add(
@@ -230,7 +248,11 @@ fn tls(config: &Config, mistakes: &mut Mistakes) {
             );
         }
     }
-    for (key, file) in [("cert", &tls.cert), ("key", &tls.key), ("upstream_ca", &tls.upstream_ca)] {
+    for (key, file) in [
+        ("cert", &tls.cert),
+        ("key", &tls.key),
+        ("upstream_ca", &tls.upstream_ca),
+    ] {
         if let Some(file) = file {
             readable(&[Key("tls"), Key(key)], file.path(), mistakes);
         }
@@ -255,7 +277,8 @@ fn store(config: &Config, mistakes: &mut Mistakes) {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let help = "give a file in a directory that this user can write in, such as store = \"sqlite:/var/lib/hapax/hapax.db\"";
+    let help =
+        "give a file in a directory that this user can write in, such as store = \"sqlite:/var/lib/hapax/hapax.db\"";
     match std::fs::metadata(directory) {
         Err(error) => mistakes.add(
             &[Key("store")],
@@ -264,7 +287,11 @@ fn store(config: &Config, mistakes: &mut Mistakes) {
         ),
         Ok(found) if !found.is_dir() => mistakes.add(
             &[Key("store")],
-            format!("{} is not a directory, so {} cannot be in it", directory.display(), config.store),
+            format!(
+                "{} is not a directory, so {} cannot be in it",
+                directory.display(),
+                config.store
+            ),
             help,
         ),
         Ok(_) if path.is_dir() => mistakes.add(&[Key("store")], format!("{} is a directory", path.display()), help),
@@ -275,7 +302,11 @@ fn store(config: &Config, mistakes: &mut Mistakes) {
                 tempfile::tempfile_in(directory).map(|_| ())
             };
             if let Err(error) = opened {
-                mistakes.add(&[Key("store")], format!("{} cannot be written: {error}", config.store), help);
+                mistakes.add(
+                    &[Key("store")],
+                    format!("{} cannot be written: {error}", config.store),
+                    help,
+                );
             }
         }
     }
@@ -309,7 +340,11 @@ fn one_route(config: &Config, route: &Route, at: &[Step], mistakes: &mut Mistake
         mistakes.add(&path("path"), problem, help);
     }
     if route.methods.is_empty() {
-        mistakes.add(&path("methods"), "a route without methods protects nothing", "write methods = [\"POST\"]");
+        mistakes.add(
+            &path("methods"),
+            "a route without methods protects nothing",
+            "write methods = [\"POST\"]",
+        );
     }
     if !route.ignore.is_empty() && !route.select.is_empty() {
         mistakes.add(
@@ -328,7 +363,13 @@ fn one_route(config: &Config, route: &Route, at: &[Step], mistakes: &mut Mistake
             positive(&path(key), key, period, mistakes);
         }
     }
-    let own = [route.wait, route.lease, route.max_run, route.replay_for, route.remember_for];
+    let own = [
+        route.wait,
+        route.lease,
+        route.max_run,
+        route.replay_for,
+        route.remember_for,
+    ];
     if own.iter().any(Option::is_some) {
         let times = Times {
             wait: route.wait.unwrap_or(config.wait),

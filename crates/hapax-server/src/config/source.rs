@@ -65,7 +65,7 @@ impl Source {
     /// The mistakes of a check, each shown where its value was written.
     pub(crate) fn explain(&self, mistakes: &[Mistake], overridden: &[(&'static str, String)]) -> ConfigError {
         let document = DeTable::parse(&self.text).ok();
-        let text = mistakes
+        let shown: Vec<String> = mistakes
             .iter()
             .map(|mistake| {
                 let flag = mistake.path.first().and_then(|step| match step {
@@ -81,7 +81,7 @@ impl Source {
                 }
             })
             .collect();
-        ConfigError(text)
+        ConfigError(shown.join("\n"))
     }
 
     fn render(&self, span: Option<Range<usize>>, flag: Option<&str>, problem: &str, help: &str) -> String {
@@ -105,11 +105,20 @@ impl Source {
         let line = self.text[line_start..].lines().next().unwrap_or_default();
         let number = self.text[..start].matches('\n').count() + 1;
         let column = self.text[line_start..start].chars().count() + 1;
-        let end = self.text.floor_char_boundary(span.end.clamp(start, line_start + line.len()).max(start));
+        let end = self
+            .text
+            .floor_char_boundary(span.end.clamp(start, line_start + line.len()).max(start));
         let length = self.text[start..end].chars().count().max(1);
         let gutter = " ".repeat(number.to_string().len());
-        let shown = if secret(line) { "(not shown: it may hold a password)" } else { line };
-        let mut out = format!("{gutter} --> {}:{number}:{column}\n{gutter}  |\n{number}  | {shown}\n", self.file);
+        let shown = if secret(line) {
+            "(not shown: it may hold a password)"
+        } else {
+            line
+        };
+        let mut out = format!(
+            "{gutter} --> {}:{number}:{column}\n{gutter}  |\n{number}  | {shown}\n",
+            self.file
+        );
         if !secret(line) {
             let mark = format!("{}{}", " ".repeat(column - 1), "^".repeat(length));
             out.push_str(&format!("{gutter}  | {mark}\n"));
@@ -138,7 +147,11 @@ fn locate(table: &DeTable<'_>, path: &[Step]) -> Option<Range<usize>> {
     for (depth, step) in path.iter().enumerate() {
         let next = match step {
             Step::Key(key) => {
-                let table = if depth == 0 { Some(table) } else { here.and_then(|value| value.get_ref().as_table()) };
+                let table = if depth == 0 {
+                    Some(table)
+                } else {
+                    here.and_then(|value| value.get_ref().as_table())
+                };
                 table.and_then(|table| table.get(*key))
             }
             Step::Index(index) => here
@@ -155,14 +168,16 @@ fn locate(table: &DeTable<'_>, path: &[Step]) -> Option<Range<usize>> {
 /// Puts what serde says into words, with a suggestion for a misspelt name.
 fn explain_serde(message: &str) -> (String, String) {
     let message = message.trim_end();
-    for kind in ["field", "variant"] {
-        let Some(rest) = message.strip_prefix(&format!("unknown {kind} `")) else { continue };
-        let Some((wrong, rest)) = rest.split_once('`') else { continue };
+    let named = |kind: &str| {
+        let rest = message
+            .strip_prefix("unknown ")?
+            .strip_prefix(kind)?
+            .strip_prefix(" `")?;
+        let (wrong, rest) = rest.split_once('`')?;
         let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-        let problem = match kind {
-            "field" => format!("unknown key `{wrong}`"),
-            _ => format!("unknown value `{wrong}`"),
-        };
+        Some((wrong, known))
+    };
+    if let Some((wrong, known)) = named("field") {
         let nearest = known
             .iter()
             .map(|name| (strsim::damerau_levenshtein(wrong, name), *name))
@@ -172,7 +187,14 @@ fn explain_serde(message: &str) -> (String, String) {
             Some((_, name)) => format!("did you mean `{name}`?"),
             None => format!("known here: {}", known.join(", ")),
         };
-        return (problem, help);
+        return (format!("unknown key `{wrong}`"), help);
+    }
+    // All values, not the nearest: it may be the one that was avoided.
+    if let Some((wrong, known)) = named("variant") {
+        return (
+            format!("unknown value `{wrong}`"),
+            format!("write one of: {}", known.join(", ")),
+        );
     }
     // The messages of our own values end with what to write, after a semicolon.
     match message.split_once("; ") {

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use hapax::core::Name;
 use http::{HeaderName, Method, StatusCode};
@@ -48,168 +47,12 @@ macro_rules! text_value {
     };
 }
 
-/// A length of time, from 0 to 100 years: `500ms`, `30s`, `5m`, `24h`, `30d`, or several together (`1h30m`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Period(pub(crate) Duration);
+// After the macro, which they use.
+mod measure;
+mod store;
 
-text_value!(
-    Period,
-    "a duration such as \"500ms\", \"30s\", \"5m\", \"24h\" or \"30d\"",
-    "30s"
-);
-
-const UNITS_MS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
-const LONGEST_MS: u64 = 100 * 365 * 86_400_000;
-
-impl Period {
-    pub(crate) const fn seconds(seconds: u64) -> Self {
-        Self(Duration::from_secs(seconds))
-    }
-
-    pub(crate) fn is_zero(self) -> bool {
-        self.0.is_zero()
-    }
-}
-
-impl FromStr for Period {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const WRITE: &str = "write a number and a unit, such as 500ms, 30s, 5m, 24h or 30d";
-        let mut rest = text.trim();
-        if rest.starts_with('-') {
-            return Err(format!("the duration {text:?} is negative; {WRITE}"));
-        }
-        if rest.is_empty() {
-            return Err(format!("the duration is empty; {WRITE}"));
-        }
-        let mut total: u64 = 0;
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-            let (number, after) = rest.split_at(digits);
-            let after = after.trim_start();
-            let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
-            let (unit, after) = after.split_at(letters);
-            let unit_ms = UNITS_MS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| *ms);
-            let (false, Some(unit_ms)) = (number.is_empty(), unit_ms) else {
-                return Err(format!("{text:?} is no duration; {WRITE}"));
-            };
-            total = number
-                .parse::<u64>()
-                .ok()
-                .and_then(|number| number.checked_mul(unit_ms))
-                .and_then(|ms| total.checked_add(ms))
-                .filter(|total| *total <= LONGEST_MS)
-                .ok_or_else(|| format!("the duration {text:?} is too long; give at most 36500d"))?;
-            rest = after.trim_start();
-        }
-        Ok(Self(Duration::from_millis(total)))
-    }
-}
-
-impl fmt::Display for Period {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // At most `LONGEST_MS`.
-        let mut left = self.0.as_millis() as u64;
-        if left == 0 {
-            return f.write_str("0s");
-        }
-        for (unit, ms) in UNITS_MS {
-            if left >= ms {
-                write!(f, "{}{unit}", left / ms)?;
-                left %= ms;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A number of bytes: `8 MiB`, `64 KiB`, `1000`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Size(pub(crate) u64);
-
-const UNITS_BYTES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-const LARGEST: u64 = 1 << 40;
-
-impl Size {
-    pub(crate) fn bytes(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-}
-
-impl FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const WRITE: &str = "write a number and a unit, such as 64 KiB, 8 MiB or 1 GiB";
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let unit = unit.trim();
-        let factor = match unit {
-            "" => Some(1),
-            _ => UNITS_BYTES.iter().find(|(name, _)| *name == unit).map(|(_, n)| *n),
-        };
-        let (Some(factor), false) = (factor, number.is_empty()) else {
-            return Err(format!("{text:?} is no size; {WRITE}"));
-        };
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(factor))
-            .filter(|bytes| *bytes <= LARGEST)
-            .map(Self)
-            .ok_or_else(|| format!("the size {text:?} is too large; give at most 1024 GiB"))
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, n): &&(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*n);
-        let (unit, bytes) = UNITS_BYTES.iter().find(fits).unwrap_or(&UNITS_BYTES[3]);
-        write!(f, "{} {unit}", self.0 / bytes)
-    }
-}
-
-/// A whole number is bytes.
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Size;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as \"64 KiB\" or \"8 MiB\"")
-            }
-            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Size, E> {
-                bytes.to_string().parse().map_err(E::custom)
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Bytes)
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl JsonSchema for Size {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Size".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"], "description": "bytes, or a size such as \"8 MiB\"" })
-    }
-}
+pub(crate) use measure::{Period, Size};
+pub(crate) use store::{StoreUrl, redact};
 
 /// An address to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,7 +106,10 @@ impl FromStr for UpstreamUrl {
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
             return Err(format!("{text:?} is no URL of a backend; {WRITE}"));
         }
-        if url.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        if url
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
             return Err(format!("a URL with a user name is not supported; {WRITE}"));
         }
         if url.path_and_query().is_some_and(|path| path != "/") {
@@ -279,85 +125,6 @@ impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.to_string().trim_end_matches('/'))
     }
-}
-
-/// Where records live.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StoreUrl {
-    Sqlite(PathBuf),
-    /// The connection URL, password included.
-    Postgres(String),
-    /// Forgets everything when the process ends.
-    Memory,
-}
-
-text_value!(
-    StoreUrl,
-    "a store: \"sqlite:FILE\" or \"postgres://USER@HOST/DATABASE\"",
-    "sqlite:hapax.db"
-);
-
-impl FromStr for StoreUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const WRITE: &str = "write sqlite:FILE (such as sqlite:hapax.db) or postgres://USER@HOST/DATABASE";
-        if let Some(path) = text.strip_prefix("sqlite:") {
-            // `sqlite:///absolute/path` as other tools write it.
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() {
-                return Err(format!("{text:?} names no file; {WRITE}"));
-            }
-            if path.contains(":memory:") || path.contains('?') {
-                return Err(format!("{text:?} is no file; {WRITE}"));
-            }
-            return Ok(Self::Sqlite(PathBuf::from(path)));
-        }
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres(text.to_owned()));
-        }
-        if text == "memory:" {
-            return Ok(Self::Memory);
-        }
-        Err(format!("{:?} is no store; {WRITE}", redact(text)))
-    }
-}
-
-/// Without the password.
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Postgres(url) => f.write_str(&redact(url)),
-            Self::Memory => f.write_str("memory:"),
-        }
-    }
-}
-
-/// A URL with `***` for its password, in the authority and among the parameters.
-pub(crate) fn redact(url: &str) -> String {
-    let (url, query) = match url.split_once('?') {
-        Some((url, query)) => (url, Some(query)),
-        None => (url, None),
-    };
-    let mut shown = match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 < at => match url[scheme + 3..at].split_once(':') {
-            Some((user, _)) => format!("{}{user}:***{}", &url[..scheme + 3], &url[at..]),
-            None => url.to_owned(),
-        },
-        _ => url.to_owned(),
-    };
-    for (i, pair) in query.iter().flat_map(|query| query.split('&')).enumerate() {
-        shown.push(if i == 0 { '?' } else { '&' });
-        match pair.split_once('=') {
-            Some((name, _)) if name.eq_ignore_ascii_case("password") => {
-                shown.push_str(name);
-                shown.push_str("=***");
-            }
-            _ => shown.push_str(pair),
-        }
-    }
-    shown
 }
 
 /// Whose key a request's key is.
@@ -501,7 +268,9 @@ impl FromStr for Verb {
             "PATCH" => Ok(Self(Method::PATCH)),
             "PUT" => Ok(Self(Method::PUT)),
             "DELETE" => Ok(Self(Method::DELETE)),
-            _ => Err(format!("{text:?} cannot be protected; write POST, PATCH, PUT or DELETE")),
+            _ => Err(format!(
+                "{text:?} cannot be protected; write POST, PATCH, PUT or DELETE"
+            )),
         }
     }
 }
@@ -542,7 +311,9 @@ impl FromStr for Header {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| format!("{text:?} is no header name"))
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("{text:?} is no header name"))
     }
 }
 

@@ -100,7 +100,9 @@ impl Client {
         Ok(Answered {
             status: parts.status.as_u16(),
             replayed: text("idempotent-replayed").is_some(),
-            retry_after: text("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
+            retry_after: text("retry-after")
+                .and_then(|text| text.parse().ok())
+                .map(Duration::from_secs),
             body,
         })
     }
@@ -138,4 +140,3 @@ fn request(address: SocketAddr, ask: &Ask) -> Result<Request<Full<Bytes>>, NoAns
     }
     builder.body(Full::from(ask.body.clone())).map_err(|_| NoAnswer)
 }
-

@@ -189,9 +189,15 @@ impl Storm {
 fn plan(seed: u64, index: u64) -> (Ask, Manner) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ index);
     let (path, body) = match dice.roll(3) {
-        0 => ("/orders", format!(r#"{{"customer":"c-{}","item":"tea","quantity":1}}"#, dice.roll(500))),
+        0 => (
+            "/orders",
+            format!(r#"{{"customer":"c-{}","item":"tea","quantity":1}}"#, dice.roll(500)),
+        ),
         1 => ("/payments", format!(r#"{{"intent":"pi-{index}","amount_cents":1}}"#)),
-        _ => ("/points", format!(r#"{{"customer":"c-{}","points":1}}"#, dice.roll(500))),
+        _ => (
+            "/points",
+            format!(r#"{{"customer":"c-{}","points":1}}"#, dice.roll(500)),
+        ),
     };
     let dawdle = match dice.roll(4) {
         0 => Duration::from_millis(5 + dice.roll(40)),

@@ -85,6 +85,7 @@ pub(super) struct Column {
     pub(super) altered_refused: u64,
     pub(super) altered_accepted: u64,
     pub(super) unknown: u64,
+    pub(super) unknown_happened: u64,
     pub(super) gave_up: u64,
 }
 
@@ -112,6 +113,7 @@ impl Column {
             altered_refused: tally.altered_refused.get(),
             altered_accepted: tally.altered_accepted.get(),
             unknown: seen.unknown.len() as u64,
+            unknown_happened: seen.unknown.iter().filter(|key| by_key.contains_key(*key)).count() as u64,
             gave_up: tally.gave_up.get(),
         })
     }
@@ -120,7 +122,7 @@ impl Column {
 /// The table at the end.
 pub(super) fn print(out: &mut impl Write, with: &Column, without: &Column) -> io::Result<()> {
     type Cell = fn(&Column) -> u64;
-    let rows: [(&str, Cell, &str); 11] = [
+    let rows: [(&str, Cell, &str); 12] = [
         ("requests sent", |c| c.requests, ""),
         ("distinct operations", |c| c.operations, ""),
         ("effects in the shop's database", |c| c.effects, ""),
@@ -130,8 +132,17 @@ pub(super) fn print(out: &mut impl Write, with: &Column, without: &Column) -> io
         ("replays", |c| c.replays, "duplicates that got the first answer"),
         ("conflicts", |c| c.conflicts, "409 in progress, 422 other payload"),
         ("altered payloads refused", |c| c.altered_refused, ""),
-        ("altered payloads accepted", |c| c.altered_accepted, "the key meant something else"),
-        ("unknown", |c| c.unknown, "in flight at the kill: reported, never guessed"),
+        (
+            "altered payloads accepted",
+            |c| c.altered_accepted,
+            "the key meant something else",
+        ),
+        (
+            "unknown",
+            |c| c.unknown,
+            "in flight at the kill: reported, never guessed",
+        ),
+        ("  of which happened", |c| c.unknown_happened, ""),
     ];
     writeln!(out, "{:<32}{:>12}{:>12}", "", "with hapax", "without")?;
     for (name, cell, note) in rows {
@@ -139,7 +150,11 @@ pub(super) fn print(out: &mut impl Write, with: &Column, without: &Column) -> io
         writeln!(out, "{}", line.trim_end())?;
     }
     if with.gave_up + without.gave_up > 0 {
-        writeln!(out, "{:<32}{:>12}{:>12}", "clients that gave up", with.gave_up, without.gave_up)?;
+        writeln!(
+            out,
+            "{:<32}{:>12}{:>12}",
+            "clients that gave up", with.gave_up, without.gave_up
+        )?;
     }
     let verdict = match (with.doubles, with.lost) {
         (0, 0) => "With hapax, nothing happened twice and nothing was lost.",

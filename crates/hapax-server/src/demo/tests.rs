@@ -15,7 +15,10 @@ async fn a_success_without_an_effect_is_lost() {
     tally.succeeded("k-2", &Bytes::from_static(b"b"));
     tally.unknown("k-3");
     let column = Column::count(&tally, &database, 3).unwrap();
-    assert_eq!((column.lost, column.differing, column.unknown, column.doubles), (2, 1, 1, 0));
+    assert_eq!(
+        (column.lost, column.differing, column.unknown, column.doubles),
+        (2, 1, 1, 0)
+    );
     let mut text = Vec::new();
     print(&mut text, &column, &column).unwrap();
     let text = String::from_utf8(text).unwrap();

@@ -85,13 +85,29 @@ impl HttpMetrics {
     }
 
     pub(super) fn render(&self, page: &mut Page) {
-        let words = VERDICTS.into_iter().chain(Problem::ALL.iter().map(|problem| problem.name()));
+        let words = VERDICTS
+            .into_iter()
+            .chain(Problem::ALL.iter().map(|problem| problem.name()));
         let counters = self.verdicts.iter().chain(&self.problems);
         let verdicts: Vec<_> = words.zip(counters).collect();
-        page.family("hapax_requests_total", "Requests answered, by what became of them.", "verdict", &verdicts);
+        page.family(
+            "hapax_requests_total",
+            "Requests answered, by what became of them.",
+            "verdict",
+            &verdicts,
+        );
         let classes: Vec<_> = CLASSES.into_iter().zip(&self.classes).collect();
-        page.family("hapax_responses_total", "Requests answered, by the class of the status.", "class", &classes);
-        page.histogram("hapax_request_seconds", "From a request's head to the head of its answer.", &self.time);
+        page.family(
+            "hapax_responses_total",
+            "Requests answered, by the class of the status.",
+            "class",
+            &classes,
+        );
+        page.histogram(
+            "hapax_request_seconds",
+            "From a request's head to the head of its answer.",
+            &self.time,
+        );
         page.gauge(
             "hapax_requests_in_flight",
             "Requests whose answer has not begun.",
@@ -155,8 +171,10 @@ impl AccessLog {
         let line = Line {
             time: inner.clock.reading().0.to_string(),
             method: asked.method.as_str(),
-            route: report.and_then(|report| report.route.as_ref()).map_or("-", |name| name.as_str()),
-            path: asked.uri.path(),
+            route: report
+                .and_then(|report| report.route.as_ref())
+                .map_or("-", |name| name.as_str()),
+            path: shown(asked.uri.path()),
             status,
             verdict: report.map_or("passed", |report| report.verdict.as_str()),
             operation: report.and_then(|report| report.operation).map(|id| id.to_string()),
@@ -164,6 +182,14 @@ impl AccessLog {
             waited_ms: report.map_or(Duration::ZERO, |report| report.waited).as_secs_f64() * 1e3,
         };
         inner.sink.put(line.render(inner.format).as_bytes());
+    }
+}
+
+/// The path as it may be written: a question about an operation has its key in it.
+fn shown(path: &str) -> &str {
+    match path.starts_with("/.hapax/operations/") {
+        true => "/.hapax/operations/{key}",
+        false => path,
     }
 }
 

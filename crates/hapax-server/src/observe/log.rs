@@ -5,9 +5,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use hapax::store::Clock;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -79,7 +82,10 @@ impl Sink {
             // With standard error gone there is nobody left to tell.
             let _ = io::stderr().write_all(&chunk);
             if dropped > 0 {
-                let _ = writeln!(io::stderr(), "hapax: {dropped} log lines were dropped: they came too fast");
+                let _ = writeln!(
+                    io::stderr(),
+                    "hapax: {dropped} log lines were dropped: they came too fast"
+                );
             }
         }
     }
@@ -119,6 +125,15 @@ impl Write for SinkWriter {
     }
 }
 
+/// Times as the rest of the program writes them.
+struct WallClock(Clock);
+
+impl FormatTime for WallClock {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        write!(out, "{}", self.0.reading().0)
+    }
+}
+
 /// Starts logging for the process. Lines are written until the [`Drain`] is dropped.
 ///
 /// # Errors
@@ -138,9 +153,14 @@ pub(crate) fn start(config: &Log) -> io::Result<(Sink, Drain)> {
         Level::Trace => LevelFilter::TRACE,
     };
     // What libraries say below a warning is of use to their authors.
-    let targets = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("hapax", level);
+    let targets = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("hapax", level);
     let registry = tracing_subscriber::registry().with(targets);
-    let layer = tracing_subscriber::fmt::layer().with_writer(sink.clone()).with_ansi(false);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(sink.clone())
+        .with_timer(WallClock(Clock::default()))
+        .with_ansi(false);
     // Set already: by an earlier start in this process.
     let _ = match config.format {
         LogFormat::Text => registry.with(layer).try_init(),

@@ -24,7 +24,11 @@ pub(crate) struct Now {
 pub(crate) fn render(metrics: &Metrics, now: Now) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     metrics.http.render(&mut page);
-    page.counter("hapax_runs_started_total", "Operations that began to run.", &metrics.started);
+    page.counter(
+        "hapax_runs_started_total",
+        "Operations that began to run.",
+        &metrics.started,
+    );
     let states = StateName::ALL.iter().map(|state| state.as_str());
     let finished: Vec<_> = states.zip(&metrics.finished).collect();
     page.family(
@@ -38,34 +42,73 @@ pub(crate) fn render(metrics: &Metrics, now: Now) -> String {
         "From a claim to its durable end.",
         &metrics.run_time,
     );
-    page.counter("hapax_fenced_total", "Runs that ended after they had lost their claim.", &metrics.fenced);
+    page.counter(
+        "hapax_fenced_total",
+        "Runs that ended after they had lost their claim.",
+        &metrics.fenced,
+    );
     let told: Vec<_> = TOLD.into_iter().zip(&metrics.told).collect();
-    page.family("hapax_duplicates_total", "Duplicates, by what they were told.", "told", &told);
-    page.counter("hapax_replays_from_cache_total", "Duplicates answered without asking the store.", &metrics.from_cache);
+    page.family(
+        "hapax_duplicates_total",
+        "Duplicates, by what they were told.",
+        "told",
+        &told,
+    );
+    page.counter(
+        "hapax_duplicates_from_cache_total",
+        "Duplicates answered without asking the store.",
+        &metrics.from_cache,
+    );
     page.counter(
         "hapax_too_many_waiters_total",
         "Duplicates that could not wait because too many did.",
         &metrics.too_many_waiters,
     );
     page.counter("hapax_leases_renewed_total", "Heartbeats.", &metrics.renewed);
-    page.counter("hapax_leases_lost_total", "Runs that went on longer than max_run.", &metrics.lease_lost);
+    page.counter(
+        "hapax_leases_lost_total",
+        "Runs that went on longer than max_run.",
+        &metrics.lease_lost,
+    );
     page.counter("hapax_panics_total", "Handlers that panicked.", &metrics.panicked);
     let failed: Vec<_> = STEPS.into_iter().zip(&metrics.store_failed).collect();
-    page.family("hapax_store_failures_total", "Steps of the store that failed.", "step", &failed);
+    page.family(
+        "hapax_store_failures_total",
+        "Steps of the store that failed.",
+        "step",
+        &failed,
+    );
     let swept = [
         ("lapsed", &metrics.lapsed),
         ("stripped", &metrics.stripped),
         ("forgotten", &metrics.forgotten),
     ];
-    page.family("hapax_swept_total", "Records that the sweeper tended, by what it did.", "what", &swept);
-    page.gauge("hapax_waiting", "Duplicates that wait for a run in progress.", now.waiting as f64);
-    page.gauge("hapax_store_up", "1 if the store answers.", f64::from(u8::from(now.store_up)));
+    page.family(
+        "hapax_swept_total",
+        "Records that the sweeper tended, by what it did.",
+        "what",
+        &swept,
+    );
+    page.gauge(
+        "hapax_waiting",
+        "Duplicates that wait for a run in progress.",
+        now.waiting as f64,
+    );
+    page.gauge(
+        "hapax_store_up",
+        "1 if the store answers.",
+        f64::from(u8::from(now.store_up)),
+    );
     page.gauge(
         "hapax_clock_jump_seconds",
         "How far the wall clock is ahead of the store's time after a jump that nobody accepted; 0 if in step.",
         now.clock_jump_seconds,
     );
-    page.gauge("hapax_draining", "1 once a stop was asked for.", f64::from(u8::from(now.draining)));
+    page.gauge(
+        "hapax_draining",
+        "1 once a stop was asked for.",
+        f64::from(u8::from(now.draining)),
+    );
     page.0
 }
 

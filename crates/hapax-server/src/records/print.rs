@@ -40,14 +40,16 @@ impl Table {
             self.begun = true;
             writeln!(
                 out,
-                "{:<8} {:<6} {:<24} {:<16} {:<32} KEY",
+                "{:<8} {:<6} {:<24} {:<16} {:<40} KEY",
                 "STATE", "STATUS", "SINCE", "NAME", "SCOPE"
             )?;
         }
-        let status = summary.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        let status = summary
+            .status
+            .map_or_else(|| "-".to_owned(), |status| status.to_string());
         writeln!(
             out,
-            "{:<8} {:<6} {:<24} {:<16} {:<32} {}",
+            "{:<8} {:<6} {:<24} {:<16} {:<40} {}",
             summary.state.as_str(),
             status,
             summary.since.to_string(),
@@ -127,20 +129,22 @@ pub(super) fn plain(out: &mut impl Write, shown: &Record, now: Timestamp, body: 
     let Value::Object(fields) = &value else { return Ok(()) };
     let order = ["key", "name", "scope", "state"];
     let rest = fields.keys().map(String::as_str).filter(|name| !order.contains(name));
+    let mut last = None;
     for name in order.into_iter().chain(rest) {
         match &fields[name] {
             Value::Null => {}
-            Value::String(text) => writeln!(out, "{name:<14} {text}")?,
+            Value::String(text) => writeln!(out, "{name:<18} {text}")?,
             Value::Object(answer) => {
                 for (part, value) in answer.iter().filter(|(part, _)| *part != "body") {
-                    writeln!(out, "{:<14} {value}", format!("{name}.{part}"))?;
+                    writeln!(out, "{:<18} {value}", format!("{name}.{part}"))?;
                 }
-                if let Some(Value::String(text)) = answer.get("body") {
-                    writeln!(out, "\n{text}")?;
-                }
+                last = answer.get("body").and_then(Value::as_str);
             }
-            other => writeln!(out, "{name:<14} {other}")?,
+            other => writeln!(out, "{name:<18} {other}")?,
         }
     }
-    Ok(())
+    match last {
+        Some(body) => writeln!(out, "\n{body}"),
+        None => Ok(()),
+    }
 }

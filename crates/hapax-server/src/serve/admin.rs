@@ -48,7 +48,9 @@ impl Admin {
         let (this, places) = (Arc::new(self), Arc::new(Semaphore::new(MOST)));
         loop {
             // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             match listener.accept().await {
                 Ok((stream, _)) => {
                     let this = Arc::clone(&this);
@@ -94,7 +96,11 @@ impl Admin {
                 page(StatusCode::FORBIDDEN, "text/plain", "not from a browser\n")
             }
             "/clock/accept" => self.accept_clock().await,
-            _ => page(StatusCode::NOT_FOUND, "text/plain", "/healthz /readyz /metrics /clock/accept\n"),
+            _ => page(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "/healthz /readyz /metrics /clock/accept\n",
+            ),
         }
     }
 
@@ -153,14 +159,20 @@ impl Admin {
         if let Some(seconds) = accepted {
             tracing::warn!(seconds, "a jump of the clock was accepted");
         }
-        page(status, "application/json", format!("{}\n", json!({ "accepted_jump_seconds": accepted })))
+        page(
+            status,
+            "application/json",
+            format!("{}\n", json!({ "accepted_jump_seconds": accepted })),
+        )
     }
 }
 
 fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -8,9 +8,7 @@ use hapax::{EngineOptions, RunOptions};
 use http::{HeaderName, StatusCode};
 
 use crate::config::values::{Header, Pointer as PointerText, Status};
-use crate::config::{
-    AfterFailure, Config, Forwarded, Profile, Route, UpstreamHost, WhenStoreIsDown, default_methods,
-};
+use crate::config::{AfterFailure, Config, Forwarded, Profile, Route, UpstreamHost, WhenStoreIsDown, default_methods};
 use crate::gateway::limits::{self, HostPolicy, ListenerLimits, UpstreamLimits};
 
 pub(super) fn engine(config: &Config) -> EngineOptions {
@@ -90,7 +88,9 @@ pub(super) fn routes(config: &Config) -> Result<Routes, String> {
 fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
     macro_rules! either {
         ($field:ident) => {
-            route.and_then(|route| route.$field.clone()).unwrap_or(config.$field.clone())
+            route
+                .and_then(|route| route.$field.clone())
+                .unwrap_or(config.$field.clone())
         };
     }
     let run = RunOptions {
@@ -105,7 +105,9 @@ fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
             remember_for: either!(remember_for).0,
         },
     };
-    let request = route.and_then(|route| route.request_body).unwrap_or(config.limits.request_body);
+    let request = route
+        .and_then(|route| route.request_body)
+        .unwrap_or(config.limits.request_body);
     let answer = route.and_then(|route| route.answer).unwrap_or(config.limits.answer);
     let methods = route.map_or_else(default_methods, |route| route.methods.clone());
     let own_headers = route.map(|route| route.keep_headers.as_slice()).unwrap_or_default();
@@ -152,7 +154,10 @@ fn headers(list: &[Header]) -> impl Iterator<Item = HeaderName> + '_ {
 /// # Errors
 /// If the certificates cannot be read.
 pub(super) fn upstream_tls(config: &Config) -> Result<Arc<rustls::ClientConfig>, String> {
-    let is_tls = config.upstream.as_ref().is_some_and(|url| url.0.scheme_str() == Some("https"));
+    let is_tls = config
+        .upstream
+        .as_ref()
+        .is_some_and(|url| url.0.scheme_str() == Some("https"));
     if is_tls {
         let ca = config.tls.upstream_ca.as_ref().map(|file| file.path());
         return crate::gateway::upstream::client_tls(ca).map_err(|error| error.to_string());

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use hapax::http::{Body as DoorBody, BodyFailed, Details, Failure, IdempotencyService, Problem, Profile, Report, Verdict};
+use hapax::http::{
+    Body as DoorBody, BodyFailed, Details, Failure, IdempotencyService, Problem, Profile, Report, Verdict,
+};
 use http::{Request, Response};
 use tower_service::Service;
 

@@ -35,8 +35,14 @@ impl ScopeExtractor for JwtScope {
             .verifier
             .verify(token, &self.claim)
             .map_err(|refused| missing(format!("It says whose request this is, but {refused}.")))?;
-        self.digest
-            .of("jwt", &[self.claim.as_bytes(), subject.issuer.as_bytes(), subject.claim.as_bytes()])
+        self.digest.of(
+            "jwt",
+            &[
+                self.claim.as_bytes(),
+                subject.issuer.as_bytes(),
+                subject.claim.as_bytes(),
+            ],
+        )
     }
 
     fn header(&self) -> Option<&HeaderName> {

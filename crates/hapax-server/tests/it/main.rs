@@ -1,0 +1,17 @@
+//! The real binary, from outside.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod admin;
+#[cfg(feature = "failpoints")]
+mod crash;
+mod demo;
+mod drain;
+mod jwt;
+mod logs;
+mod protect;
+mod records;
+mod startup;
+mod stores;
+mod support;
+mod tls;

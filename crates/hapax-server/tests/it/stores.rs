@@ -1,0 +1,95 @@
+//! Several gateways on one store, and PostgreSQL.
+
+use std::thread;
+
+use hapax_testbed::Postgres;
+
+use crate::support::{Ask, Gateway, HeldBackend, ShopServer, hapax};
+
+/// Sends the same orders through both gateways at once, and looks at what happened.
+fn race(shop: &ShopServer, gateways: [&Gateway; 2]) {
+    thread::scope(|scope| {
+        for key in 0..20 {
+            for gateway in gateways.iter().cycle().take(4) {
+                scope.spawn(move || {
+                    let answer = gateway.send(&Ask::order(&format!("k-{key}"), 1));
+                    assert_eq!(answer.status, 201, "{answer:?}");
+                });
+            }
+        }
+    });
+    let by_key = shop.ledger().effects_by_key().unwrap();
+    assert_eq!(by_key.len(), 20);
+    assert!(by_key.values().all(|effects| *effects == 1), "{by_key:?}");
+}
+
+#[test]
+fn two_gateways_share_one_sqlite_file() {
+    let (shop, store) = (ShopServer::start(), tempfile::tempdir().unwrap());
+    let one = Gateway::before(shop.addr, store.path(), &[]);
+    let other = Gateway::before(shop.addr, store.path(), &[]);
+    let first = one.send(&Ask::order("k-a", 1));
+    let again = other.send(&Ask::order("k-a", 1));
+    assert_eq!((again.is_replay(), &again.body), (true, &first.body));
+    other.send(&Ask::order("k-a", 2)).is(422, "key-reused");
+    assert_eq!(shop.effects(), 1);
+    let fresh = ShopServer::start();
+    let store = tempfile::tempdir().unwrap();
+    let one = Gateway::before(fresh.addr, store.path(), &[]);
+    let other = Gateway::before(fresh.addr, store.path(), &[]);
+    race(&fresh, [&one, &other]);
+}
+
+#[test]
+fn two_gateways_share_one_postgresql_database() {
+    let database = Postgres::shared().database();
+    let shop = ShopServer::start();
+    let upstream = format!("http://{}", shop.addr);
+    let url = database.url().to_string();
+    let start = || Gateway::start(&["--upstream", &upstream, "--scope", "none", "--store", &url]);
+    let (one, mut other) = (start(), start());
+    race(&shop, [&one, &other]);
+    other.process.kill();
+    let again = start().send(&Ask::order("k-7", 1));
+    assert!(again.is_replay(), "{again:?}");
+    let listed = hapax(&["records", "ls", "--json", "--store", &url]);
+    assert_eq!((listed.code, listed.stdout.lines().count()), (0, 20), "{listed:?}");
+    let status = hapax(&["migrate", "status", "--store", &url]);
+    assert!(status.stdout.contains("applied"), "{status:?}");
+}
+
+#[test]
+fn a_store_that_goes_away_refuses_and_comes_back() {
+    let mut postgres = Postgres::start();
+    let backend = HeldBackend::start();
+    let (url, upstream) = (postgres.url(), format!("http://{}", backend.addr));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hapax.toml");
+    std::fs::write(&file, "timeouts.store = \"300ms\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    let gateway = Gateway::start(&[
+        "--config",
+        file,
+        "--upstream",
+        &upstream,
+        "--scope",
+        "none",
+        "--store",
+        &url,
+    ]);
+    postgres.kill();
+    let refused = gateway.send(&Ask::order("k-1", 1));
+    refused.is(503, "store-unavailable");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    let ready = Ask::get("/readyz").send(gateway.admin);
+    assert_eq!(
+        (ready.status, ready.body.contains("the store does not answer")),
+        (503, true),
+        "{ready:?}"
+    );
+    assert_eq!(gateway.metric("hapax_store_up"), 0.0);
+    postgres.restart();
+    let mut stream = Ask::order("k-1", 1).header("Prefer", "wait=20").start(gateway.addr);
+    backend.next().answer("made");
+    assert_eq!(crate::support::Answer::read(&mut stream).body, "made");
+}
