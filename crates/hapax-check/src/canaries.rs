@@ -15,8 +15,8 @@ pub enum Bug {
     UnfencedFinish,
     /// The key is looked up without its scope.
     UnscopedKey,
-    /// A claim holds as long as an answer is kept, so that a crash blocks the key for all that time.
-    LeaseIsReplayTime,
+    /// A claim holds as long as the record is remembered, so that a crash blocks the key for all that time.
+    LeaseIsRetention,
     /// A claim whose run failed ambiguously is deleted, so that the key runs again.
     DeletedOnError,
     /// A claim repeated after a lost reply is told in progress.
@@ -51,7 +51,7 @@ impl Bug {
         Self::CheckThenAct,
         Self::UnfencedFinish,
         Self::UnscopedKey,
-        Self::LeaseIsReplayTime,
+        Self::LeaseIsRetention,
         Self::DeletedOnError,
         Self::LosesToItself,
         Self::SweepsClaimed,

@@ -56,6 +56,10 @@ pub enum Canary {
     AnswersBeforeFinish,
     /// The gateway takes an ambiguous failure for one without effect.
     AmbiguousIsNoEffect,
+    /// The gateway takes a failure for a success.
+    FailureIsSuccess,
+    /// The gateway's fingerprint does not cover the body.
+    BodyNotFingerprinted,
     /// The gateway passes the request on unprotected when the store is down.
     UnprotectedWhenStoreIsDown,
     /// The gateway passes a duplicate on while the first arrival is still in progress.

@@ -78,8 +78,8 @@ impl Rows {
     fn claim(&mut self, bug: Bug, seen: Option<&Record>, mut claim: Claim, now: Timestamp) -> Claimed {
         match bug {
             Bug::UnscopedKey => self.drop_scope(&claim.operation),
-            Bug::LeaseIsReplayTime => {
-                claim.lease = claim.retention.replay_for;
+            Bug::LeaseIsRetention => {
+                claim.lease = claim.retention.remember_for;
                 claim.max_run = claim.max_run.max(claim.lease);
             }
             _ => {}

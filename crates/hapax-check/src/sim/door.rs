@@ -99,7 +99,10 @@ async fn handle(engine: Engine, canary: Canary, post: Post, request: Request) ->
         options: request.options.clone(),
         wait: request.wait,
     };
-    let first = arrival(request.payload);
+    let first = match canary {
+        Canary::BodyNotFingerprinted => arrival(0),
+        _ => arrival(request.payload),
+    };
     let work = {
         let (post, request) = (post.clone(), request.clone());
         move |run: Run| work(post, canary, request, run.fence)
@@ -134,6 +137,12 @@ async fn work(post: Post, canary: Canary, request: Request, fence: Fence) -> End
     let ambiguous = |answer| match canary {
         Canary::AmbiguousIsNoEffect => Finish::Release { after: Duration::ZERO },
         _ => request.options.ambiguous(answer, Duration::ZERO),
+    };
+    let said = match said {
+        Some(Said::Answer(answer)) if canary == Canary::FailureIsSuccess => {
+            Some(Said::Answer(Answer { status: 201, ..answer }))
+        }
+        said => said,
     };
     let (finish, reply) = match said {
         Some(Said::Refused) => (Finish::Release { after: Duration::ZERO }, Heard::UpstreamDown),

@@ -6,6 +6,7 @@ use hapax_core::{AfterFailure, Answer, Fence, NotKept, Outcome, Record, Refusal,
 
 use super::client::name;
 use super::door::Heard;
+use super::plan::MAX_RUN;
 use super::upstream::Effect;
 
 /// What was seen so far, and which laws were broken.
@@ -44,7 +45,7 @@ impl Laws {
             }
             if earlier.payload != effect.payload && !self.was_forgotten(number) {
                 let what = format!("{} ran with two payloads: {earlier:?}, {effect:?}", name(number));
-                self.broken("mismatch", what);
+                self.broken("one payload", what);
             }
         }
         if let Some(fence) = effect.fence
@@ -142,7 +143,7 @@ impl Laws {
         if let State::Running {
             deadline, run_until, ..
         } = &record.state
-            && deadline > run_until
+            && (deadline > run_until || run_until.since(record.since) > MAX_RUN)
         {
             self.broken("bounded", format!("{} runs past max_run: {record:?}", name(number)));
         }

@@ -9,8 +9,8 @@ use crate::faulty::Faults;
 
 /// Length of the leases.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
-/// `max_run`.
-pub(super) const MAX_RUN: Duration = Duration::from_secs(9);
+/// `max_run`: shorter than the slowest runs.
+pub(super) const MAX_RUN: Duration = Duration::from_secs(5);
 /// How long a gateway waits for the upstream.
 pub(super) const UPSTREAM_TIME_OUT: Duration = Duration::from_secs(4);
 /// How long a duplicate waits.

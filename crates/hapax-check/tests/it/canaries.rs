@@ -34,7 +34,7 @@ fn caught_by(bug: Bug) -> &'static str {
         Bug::CheckThenAct => "of_many_racers_one_wins",
         Bug::UnfencedFinish => "a_wrong_fence_finishes_nothing",
         Bug::UnscopedKey => "scope_name_and_key_each_make_another_operation",
-        Bug::LeaseIsReplayTime => "a_fresh_claim_wins",
+        Bug::LeaseIsRetention => "a_fresh_claim_wins",
         Bug::DeletedOnError => "each_finish_is_told_to_the_next_arrival",
         Bug::LosesToItself => "a_repeated_claim_wins_again",
         Bug::SweepsClaimed => "a_sweep_never_removes_what_is_claimed_or_unknown",

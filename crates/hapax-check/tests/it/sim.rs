@@ -85,6 +85,9 @@ fn bugs_of_the_gateway_are_found() {
     found(Canary::AmbiguousIsNoEffect, "once");
     found(Canary::UnprotectedWhenStoreIsDown, "once");
     found(Canary::RunsWhileInProgress, "once");
+    found(Canary::RunsWhileInProgress, "same answer");
+    found(Canary::FailureIsSuccess, "ack needs effect");
+    found(Canary::BodyNotFingerprinted, "one payload");
 }
 
 #[test]
@@ -100,7 +103,8 @@ fn bugs_of_the_store_are_found() {
         (Bug::UnfencedFinish, "fence"),
         (Bug::LastFinishStands, "done is done"),
         (Bug::ForgottenWithAnswer, "expiry"),
-        (Bug::LeaseIsReplayTime, "liveness"),
+        (Bug::LeaseIsRetention, "liveness"),
+        (Bug::EndlessRenewal, "bounded"),
     ] {
         found(Canary::Store(bug), law);
     }
