@@ -108,7 +108,7 @@ fn describe(db: &DbError, doing: &str, target: &str) -> String {
         "3D000" => "create the database, or correct its name in the URL",
         "42501" => "grant the user the rights on the tables and the sequence whose names begin with hapax_",
         "42P01" | "42703" | "42883" => "run `hapax migrate`",
-        "26000" | "42P05" => "behind a pooler in transaction mode write prepare=false in the URL",
+        "08P01" | "26000" | "42P05" => "behind a pooler in transaction mode write prepare=false in the URL",
         "53300" => "raise max_connections, or give hapax fewer connections",
         "55P03" => "another transaction holds the record",
         _ => "",
