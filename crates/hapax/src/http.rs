@@ -16,6 +16,7 @@ mod key;
 mod layer;
 mod limits;
 mod percent;
+mod prefer;
 mod problem;
 mod profile;
 mod protect;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hapax_core::{Finish, NotKept, Operation, OperationId, Outcome, RecipeId, Timestamp};
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
@@ -23,6 +23,7 @@ use super::failure::{Failure, Meaning, Proof};
 use super::fingerprint::{Asked, Recipe};
 use super::key::{self, IDEMPOTENCY_KEY, KeyError};
 use super::limits::Budget;
+use super::prefer;
 use super::problem::{Details, Problem};
 use super::reply::{self, HAPAX_STATE};
 use super::report::{Report, Verdict};
@@ -146,7 +147,7 @@ where
         fingerprint: fingerprint(shared, &route.recipe, *recipe, &asked).await,
         refingerprint: refingerprint(shared, &asked),
         options: route.run.clone(),
-        wait: wait(route, &parts.headers),
+        wait: prefer::wait(&parts.headers, route.wait, route.max_wait),
     };
     let body = asked.body().clone();
     Ok((arrival, (parts, body)))
@@ -216,20 +217,6 @@ fn refingerprint(shared: &Arc<Shared>, asked: &Arc<Asked>) -> crate::engine::Ref
         let recipe = Recipe::parse(text)?;
         Some(shared.fingerprinter.fingerprint(&recipe, id, &asked))
     })
-}
-
-/// How long a duplicate waits: the route's time, or what `Prefer: wait=N` asks for within the route's limit.
-fn wait(route: &Route, headers: &HeaderMap) -> Duration {
-    const PREFER: HeaderName = HeaderName::from_static("prefer");
-    let preferred = key::tokens(headers, &PREFER).find_map(|token| {
-        let (name, value) = std::str::from_utf8(token).ok()?.split_once('=')?;
-        let seconds = name
-            .trim()
-            .eq_ignore_ascii_case("wait")
-            .then(|| value.trim().trim_matches('"').parse().ok());
-        seconds.flatten().map(Duration::from_secs)
-    });
-    preferred.map_or(route.wait, |wait| wait.min(route.max_wait))
 }
 
 /// Runs the operation once, or says what the record says.

@@ -203,6 +203,9 @@ impl RouteBuilder {
     }
 }
 
+/// No run or wait takes longer, and clocks can add it to their time.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 impl Route {
     fn nonsense(&self) -> Option<String> {
         let (run, statuses) = (&self.run, &self.statuses);
@@ -223,6 +226,14 @@ impl Route {
                 "lease {:?} and max_run {:?}: give a lease of at least 100ms and a max_run no shorter than it",
                 run.lease, run.max_run
             ));
+        }
+        let times = [
+            ("max_run", run.max_run),
+            ("the longest wait", self.max_wait),
+            ("the time of an answer", self.capture.time),
+        ];
+        if let Some((name, time)) = times.into_iter().find(|(_, time)| *time > LONGEST) {
+            return Some(format!("{name} is {time:?}: give at most {LONGEST:?} (a year)"));
         }
         if run.retention.remember_for < run.retention.replay_for {
             return Some(format!(

@@ -71,6 +71,10 @@ fn nonsense_is_refused_with_what_to_write() {
         max_run: second,
         ..run.clone()
     };
+    let endless = RunOptions {
+        max_run: Duration::MAX,
+        ..run.clone()
+    };
     let forgetful = RunOptions {
         retention: Retention {
             replay_for: second * 2,
@@ -85,6 +89,9 @@ fn nonsense_is_refused_with_what_to_write() {
         (named("r").methods([Method::CONNECT]), "CONNECT"),
         (named("r").run(short), "at least 100ms"),
         (named("r").run(contrary), "max_run"),
+        (named("r").run(endless), "max_run is"),
+        (named("r").wait(second, Duration::MAX), "the longest wait is"),
+        (named("r").answer_limit(1, Duration::MAX), "the time of an answer is"),
         (
             named("r").run(forgetful),
             "remember_for 1s is shorter than replay_for 2s",
