@@ -78,15 +78,16 @@ impl Upstream {
     /// See [`UpstreamError`].
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<AnswerBody>, UpstreamError> {
         let shared = &*self.0;
-        while let Some(wire) = shared.pool.take(Instant::now()) {
-            match wire.exchange(request, shared).await {
+        let now = Instant::now();
+        while let Some(wire) = shared.pool.take(now) {
+            match wire.exchange(request, now, shared).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Returned(unsent)) => request = *unsent,
                 Err(Failed::Error(error)) => return Err(error),
             }
         }
         let wire = self.connect().await?;
-        match wire.exchange(request, shared).await {
+        match wire.exchange(request, Instant::now(), shared).await {
             Ok(response) => Ok(response),
             Err(Failed::Error(error)) => Err(error),
             Err(Failed::Returned(_)) => Err(UpstreamError::unsent(

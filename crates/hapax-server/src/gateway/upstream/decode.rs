@@ -53,11 +53,12 @@ pub(super) fn take_head(
     is_to_head: bool,
     limits: &UpstreamLimits,
 ) -> Result<Option<Head>, &'static str> {
+    // Asked before there is anything, so before the space for fields is made.
+    if read.is_empty() {
+        return Ok(None);
+    }
     let mut fields = [[0; 4]; MAX_FIELDS];
     loop {
-        if read.is_empty() {
-            return Ok(None);
-        }
         let Some(parsed) = parse(read, &mut fields)? else {
             return if read.len() > limits.max_head_bytes {
                 Err("its head is longer than max_head_bytes")

@@ -31,7 +31,8 @@ use crate::gateway::timer::LazyTimer;
 
 pub(super) type ClientStream = Stream<TlsStream<TcpStream>>;
 
-/// How much room a read has at least, and at most.
+/// Less room than this is not worth a read; how much is made then, at first and at most.
+const READ_LOW: usize = 1024;
 const READ_MIN: usize = 8 * 1024;
 const READ_MAX: usize = 256 * 1024;
 
@@ -77,7 +78,9 @@ impl Wire {
 
     /// Reads more behind what was read. Ready with `UnexpectedEof` at the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.read.reserve(self.read_size);
+        if self.read.capacity() - self.read.len() < READ_LOW {
+            self.read.reserve(self.read_size);
+        }
         let len = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx))?;
         if len == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -103,6 +106,7 @@ impl Wire {
     pub(super) async fn exchange(
         mut self: Box<Self>,
         request: Request<Body>,
+        now: Instant,
         shared: &Shared,
     ) -> Result<Response<AnswerBody>, Failed> {
         // A pooled connection that was closed meanwhile is found here, before a byte is written.
@@ -122,6 +126,7 @@ impl Wire {
         let outgoing = write_head(&mut head, &parts, body.size_hint().exact(), target, limits);
         let mut send = Send::new(head, body, outgoing);
         let is_to_head = parts.method == Method::HEAD;
+        self.timer.set(now + limits.response_timeout);
         let mut is_sending = true;
         let answer = poll_fn(|cx| self.poll_answer(&mut send, &mut is_sending, is_to_head, limits, cx)).await;
         self.timer.clear();
@@ -167,7 +172,8 @@ impl Wire {
                 Poll::Ready(Err(error)) => send_trouble = Some(error),
                 Poll::Pending => {}
             }
-            if std::mem::take(&mut send.has_moved) {
+            // A body in memory goes at once; only a longer one moves the time-out.
+            if std::mem::take(&mut send.has_moved) && *is_sending {
                 self.timer.clear();
             }
         }
