@@ -53,6 +53,8 @@ enum Stage {
     Idle,
     /// The thread copies, or is to.
     Copying,
+    /// The same, and the writer waits for it.
+    Hurry,
     /// The writer is to copy the rest.
     Rest,
     Stopped,
@@ -74,7 +76,8 @@ impl Checkpointer {
             return;
         }
         let mut stage = self.lock();
-        while *stage == Stage::Copying && pages >= BOUND * self.threshold_pages {
+        while matches!(*stage, Stage::Copying | Stage::Hurry) && pages >= BOUND * self.threshold_pages {
+            *stage = Stage::Hurry;
             stage = self.changed.wait(stage).unwrap_or_else(PoisonError::into_inner);
         }
         match *stage {
@@ -86,7 +89,7 @@ impl Checkpointer {
                 LOG_PAGES.set(0);
                 *stage = Stage::Idle;
             }
-            Stage::Copying | Stage::Stopped => return,
+            Stage::Copying | Stage::Hurry | Stage::Stopped => return,
         }
         self.changed.notify_all();
     }
@@ -102,7 +105,7 @@ impl Checkpointer {
             if connection.is_none() {
                 connection = connector.writer().ok();
             }
-            match connection.as_ref().map(copy_most) {
+            match connection.as_ref().map(|connection| self.copy_most(connection)) {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::warn!(%error, "SQLite store: a checkpoint failed and will be tried again");
@@ -114,11 +117,24 @@ impl Checkpointer {
         }
     }
 
+    /// Copies the log while it grows, until a round had little to do.
+    fn copy_most(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut copied_before = 0;
+        for _ in 0..MAX_ROUNDS {
+            let (_, copied) = checkpoint(connection, PASSIVE)?;
+            if copied - copied_before < REST_PAGES || *self.lock() != Stage::Copying {
+                break;
+            }
+            copied_before = copied;
+        }
+        Ok(())
+    }
+
     fn wait_for_work(&self) -> bool {
         let mut stage = self.lock();
         loop {
             match *stage {
-                Stage::Copying => return true,
+                Stage::Copying | Stage::Hurry => return true,
                 Stage::Stopped => return false,
                 Stage::Idle | Stage::Rest => {}
             }
@@ -141,19 +157,6 @@ impl Checkpointer {
 }
 
 const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-
-/// Copies the log while it grows, until each round has little left to do.
-fn copy_most(connection: &Connection) -> rusqlite::Result<()> {
-    let mut copied_before = 0;
-    for _ in 0..MAX_ROUNDS {
-        let (_, copied) = checkpoint(connection, PASSIVE)?;
-        if copied - copied_before < REST_PAGES {
-            break;
-        }
-        copied_before = copied;
-    }
-    Ok(())
-}
 
 /// Pages in the log, and how many of them are copied.
 fn checkpoint(connection: &Connection, sql: &str) -> rusqlite::Result<(i64, i64)> {

@@ -1,4 +1,5 @@
 //! The SQLite store on real files.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod crash;
 mod durable;
