@@ -212,6 +212,10 @@ pub(crate) struct Limits {
     pub(crate) request_body: Size,
     /// The largest answer that is kept; a larger one is passed on, and its duplicates are told `answer-not-kept`.
     pub(crate) answer: Size,
+    /// Protected requests at a time, those included whose client left.
+    pub(crate) in_flight: u32,
+    /// Memory for the bodies of all protected requests together; those of up to 16 KiB do not count.
+    pub(crate) request_bytes: Size,
     /// Open connections of clients.
     pub(crate) connections: u32,
     /// The longest head of a request.
@@ -376,6 +380,8 @@ impl Default for Limits {
         Self {
             request_body: Size(8 << 20),
             answer: Size(1 << 20),
+            in_flight: 32 * 1024,
+            request_bytes: Size(256 << 20),
             connections: 10_000,
             head: Size(64 << 10),
             http2_streams: 128,

@@ -99,7 +99,7 @@ impl Gateway {
         let engine = Engine::shared(Arc::clone(store), door::engine(config), metrics.clone());
         let scope = scope::extractor(config, &store.secret()).map_err(|error| usage(&error))?;
         let routes = door::routes(config).map_err(|error| usage(&error))?;
-        let layer = Idempotency::new(engine.clone(), scope, routes);
+        let layer = Idempotency::with_limits(engine.clone(), scope, routes, &door::limits(config));
         let url = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
         let target = Target::parse(&url).map_err(|error| usage(&error))?;
         let tls = door::upstream_tls(config).map_err(|error| usage(&error))?;

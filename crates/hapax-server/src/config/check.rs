@@ -163,15 +163,26 @@ fn limits(config: &Config, mistakes: &mut Mistakes) {
     let limits = &config.limits;
     for (key, number) in [
         ("connections", limits.connections),
+        ("in_flight", limits.in_flight),
         ("http2_streams", limits.http2_streams),
     ] {
         if number == 0 {
             mistakes.add(
                 &[Key("limits"), Key(key)],
-                format!("{key} is zero: nobody could connect"),
+                format!("limits.{key} is zero: nothing could be served"),
                 "give at least 1",
             );
         }
+    }
+    if limits.request_bytes < limits.request_body {
+        mistakes.add(
+            &[Key("limits"), Key("request_bytes")],
+            format!(
+                "limits.request_bytes ({}) is less than limits.request_body ({}): the largest request could never be read",
+                limits.request_bytes, limits.request_body
+            ),
+            format!("raise request_bytes to {} or more, or lower request_body", limits.request_body),
+        );
     }
     if limits.workers > 1024 {
         mistakes.add(

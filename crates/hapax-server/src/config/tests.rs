@@ -135,6 +135,9 @@ fn the_defaults_are_the_library_s() {
     assert_eq!(config.limits.waiters as usize, engine.waiters);
     assert_eq!(config.limits.waiters_per_key as usize, engine.waiters_per_operation);
     assert_eq!(config.timeouts.store.0, engine.store_patience);
+    let door = hapax::http::Limits::default();
+    assert_eq!(config.limits.in_flight as usize, door.in_flight);
+    assert_eq!(config.limits.request_bytes.bytes(), door.request_bytes);
 }
 
 #[test]

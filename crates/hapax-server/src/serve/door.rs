@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use hapax::core::{AfterFailure as CoreAfterFailure, Name, Retention};
-use hapax::http::{Pointer, Profile as DoorProfile, Recipe, Route as DoorRoute, RouteBuilder, Routes, StoreDown};
+use hapax::http::{
+    Limits, Pointer, Profile as DoorProfile, Recipe, Route as DoorRoute, RouteBuilder, Routes, StoreDown,
+};
 use hapax::{EngineOptions, RunOptions};
 use http::{HeaderName, StatusCode};
 
 use crate::config::values::{Header, Pointer as PointerText, Status};
 use crate::config::{AfterFailure, Config, Forwarded, Profile, Route, UpstreamHost, WhenStoreIsDown, default_methods};
-use crate::gateway::limits::{self, HostPolicy, ListenerLimits, UpstreamLimits};
+use crate::gateway::limits::{Forwarded as GatewayForwarded, HostPolicy, ListenerLimits, UpstreamLimits};
 
 pub(super) fn engine(config: &Config) -> EngineOptions {
     EngineOptions {
@@ -18,6 +20,13 @@ pub(super) fn engine(config: &Config) -> EngineOptions {
         cache_bytes: config.limits.cache.0,
         store_patience: config.timeouts.store.0,
         ..EngineOptions::default()
+    }
+}
+
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits {
+        in_flight: config.limits.in_flight as usize,
+        request_bytes: config.limits.request_bytes.bytes(),
     }
 }
 
@@ -38,9 +47,9 @@ pub(super) fn listener(config: &Config) -> ListenerLimits {
         max_http2_streams: config.limits.http2_streams,
         drain_timeout: config.timeouts.drain.0,
         forwarded: match config.forwarded {
-            Forwarded::Append => limits::Forwarded::Append,
-            Forwarded::Replace => limits::Forwarded::Replace,
-            Forwarded::Off => limits::Forwarded::Off,
+            Forwarded::Append => GatewayForwarded::Append,
+            Forwarded::Replace => GatewayForwarded::Replace,
+            Forwarded::Off => GatewayForwarded::Off,
         },
         ..defaults
     }

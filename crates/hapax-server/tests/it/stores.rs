@@ -4,7 +4,7 @@ use std::thread;
 
 use hapax_testbed::Postgres;
 
-use crate::support::{Ask, Gateway, HeldBackend, ShopServer, hapax};
+use crate::support::{Answer, Ask, Gateway, HeldBackend, ShopServer, hapax};
 
 /// Sends the same orders through both gateways at once, and looks at what happened.
 fn race(shop: &ShopServer, gateways: [&Gateway; 2]) {
@@ -65,7 +65,14 @@ fn a_store_that_goes_away_refuses_and_comes_back() {
     let (url, upstream) = (postgres.url(), format!("http://{}", backend.addr));
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("hapax.toml");
-    std::fs::write(&file, "timeouts.store = \"300ms\"\n").unwrap();
+    let text = r#"
+        timeouts.store = "300ms"
+        [[route]]
+        path = "/points"
+        name = "points"
+        when_store_is_down = "run_unprotected"
+    "#;
+    std::fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
     let gateway = Gateway::start(&[
         "--config",
@@ -81,6 +88,13 @@ fn a_store_that_goes_away_refuses_and_comes_back() {
     let refused = gateway.send(&Ask::order("k-1", 1));
     refused.is(503, "store-unavailable");
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    let mut unprotected = Ask::order("k-1", 1).path("/points").start(gateway.addr);
+    backend.next().answer("given");
+    let unprotected = Answer::read(&mut unprotected);
+    assert_eq!(
+        (unprotected.status, unprotected.header("hapax-state")),
+        (201, Some("unprotected"))
+    );
     let ready = Ask::get("/readyz").send(gateway.admin);
     assert_eq!(
         (ready.status, ready.body.contains("the store does not answer")),
@@ -89,7 +103,7 @@ fn a_store_that_goes_away_refuses_and_comes_back() {
     );
     assert_eq!(gateway.metric("hapax_store_up"), 0.0);
     postgres.restart();
-    let mut stream = Ask::order("k-1", 1).header("Prefer", "wait=20").start(gateway.addr);
+    let mut stream = Ask::order("k-1", 1).start(gateway.addr);
     backend.next().answer("made");
-    assert_eq!(crate::support::Answer::read(&mut stream).body, "made");
+    assert_eq!(Answer::read(&mut stream).body, "made");
 }
