@@ -133,6 +133,12 @@ impl World {
             self.happen();
             self.step();
         }
+        // What a client that hung up has begun comes to its end by itself.
+        let quiet = self.now_ms + millis((MAX_RUN + LEASE) * 2);
+        while self.now_ms < quiet {
+            self.happen();
+            self.step();
+        }
         self.judge();
         self.report.digest = self.digest.finish();
         self.report.violations = self.laws.violations;
