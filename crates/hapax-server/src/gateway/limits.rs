@@ -36,8 +36,9 @@ pub(crate) struct ListenerLimits {
     pub(crate) max_chunk_extension_bytes: usize,
     /// Most concurrent requests on one HTTP/2 connection. Default 128.
     pub(crate) max_http2_streams: u32,
-    /// How long a connection is still read after an answer that left request bytes unread, so
-    /// that the answer is not lost to a reset. Default 1 s.
+    /// How long a client may take to close its side: after an answer that left request bytes unread
+    /// (they are still read, so that the answer is not lost to a reset), and after it was told that
+    /// the connection ends. Default 1 s.
     pub(crate) linger: Duration,
     /// After a stop was asked: how long requests in flight may still take. Default 30 s.
     pub(crate) drain_timeout: Duration,

@@ -271,13 +271,14 @@ impl Watched<'_> {
                 if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                     return Poll::Ready(result.map_err(Into::into));
                 }
-                match ready!(watch.poll(self.state, self.limits, cx)) {
+                match ready!(watch.poll(self.state, is_ending, self.limits, cx)) {
                     // The guard gives hyper the marker then, and the service answers it.
                     Late::Head => self.state.refuse(Refusal::HeadTimeout),
                     Late::Idle => {
                         is_ending = true;
                         connection.as_mut().end();
                     }
+                    Late::Closing => return Poll::Ready(Ok(())),
                     Late::Stuck => {
                         return Poll::Ready(Err("the client neither sends nor takes bytes".into()));
                     }

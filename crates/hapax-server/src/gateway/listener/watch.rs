@@ -18,6 +18,8 @@ pub(super) enum Late {
     Head,
     /// Taking an answer, or sending a body that nobody waits for. Cut.
     Stuck,
+    /// Closing a connection that is to end. Cut; nothing is lost.
+    Closing,
 }
 
 /// What is waited for now. The counter tells one wait from the next of its kind.
@@ -28,6 +30,7 @@ enum Wait {
     Head(u32),
     Write(u32),
     Leftover(u32),
+    Closing(u32),
 }
 
 /// Watches one connection. To be polled after each poll of the connection.
@@ -45,9 +48,15 @@ impl Watch {
         }
     }
 
-    /// Ready when the client is too late.
-    pub(super) fn poll(&mut self, state: &ConnState, limits: &ListenerLimits, cx: &mut Context<'_>) -> Poll<Late> {
-        let wait = current(state);
+    /// Ready when the client is too late. `is_ending`: no more requests are wanted.
+    pub(super) fn poll(
+        &mut self,
+        state: &ConnState,
+        is_ending: bool,
+        limits: &ListenerLimits,
+        cx: &mut Context<'_>,
+    ) -> Poll<Late> {
+        let wait = current(state, is_ending);
         if wait != self.wait {
             self.wait = wait;
             match timeout(wait, limits) {
@@ -59,17 +68,21 @@ impl Watch {
             Wait::Idle(_) | Wait::Nothing => Late::Idle,
             Wait::Head(_) => Late::Head,
             Wait::Write(_) | Wait::Leftover(_) => Late::Stuck,
+            Wait::Closing(_) => Late::Closing,
         })
     }
 }
 
-fn current(state: &ConnState) -> Wait {
+fn current(state: &ConnState, is_ending: bool) -> Wait {
     let (is_write_blocked, writes) = state.writing();
     if is_write_blocked {
         return Wait::Write(writes);
     }
     if state.in_flight() > 0 || state.refusal().is_some() {
         return Wait::Nothing;
+    }
+    if is_ending {
+        return Wait::Closing(state.requests());
     }
     match state.reading() {
         Reading::Idle => Wait::Idle(state.requests()),
@@ -86,5 +99,6 @@ fn timeout(wait: Wait, limits: &ListenerLimits) -> Option<Duration> {
         Wait::Head(_) => Some(limits.head_timeout),
         Wait::Write(_) => Some(limits.write_timeout),
         Wait::Leftover(_) => Some(limits.body_idle_timeout),
+        Wait::Closing(_) => Some(limits.linger),
     }
 }

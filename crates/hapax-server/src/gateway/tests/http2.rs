@@ -1,10 +1,14 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Server, limits, soon};
+use crate::gateway::limits::ListenerLimits;
 
 async fn connect(server: &Server) -> SendRequest<Full<Bytes>> {
     let io = TokioIo::new(server.connect().await);
@@ -69,4 +73,27 @@ async fn http2_drains_with_goaway() {
     soon(sender.send_request(request())).await.unwrap();
     server.finish().await;
     assert!(soon(sender.ready()).await.is_err());
+}
+
+#[tokio::test]
+async fn http2_without_a_request_is_let_go() {
+    let server = Server::echo(ListenerLimits {
+        first_byte_timeout: Duration::from_millis(60),
+        ..limits()
+    })
+    .await;
+    let mut stream = server.connect().await;
+    // The preface, and settings that say nothing.
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let mut frame = [0; 9];
+    // Frames until GOAWAY (type 7).
+    while frame[3] != 7 {
+        soon(stream.read_exact(&mut frame)).await.unwrap();
+        let len = u32::from_be_bytes([0, frame[0], frame[1], frame[2]]);
+        soon(stream.read_exact(&mut vec![0; len as usize])).await.unwrap();
+    }
+    server.finish().await;
 }

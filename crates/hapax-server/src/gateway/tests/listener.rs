@@ -165,6 +165,7 @@ async fn a_request_in_flight_is_not_idle() {
     release.add_permits(1);
     let answer = read_to_end(&mut stream).await;
     assert!(answer.ends_with("done"), "{answer:?}");
+    assert!(!answer.contains("connection: close"), "taken for idle: {answer:?}");
     server.finish().await;
 }
 
