@@ -43,6 +43,8 @@ pub enum Bug {
     FinishedAttemptRunsAgain,
     /// A sweep takes everything that is due at once.
     UnboundedSweep,
+    /// The time is whatever the wall clock shows.
+    FollowsAnyClock,
 }
 
 impl Bug {
@@ -65,5 +67,6 @@ impl Bug {
         Self::EndlessRenewal,
         Self::FinishedAttemptRunsAgain,
         Self::UnboundedSweep,
+        Self::FollowsAnyClock,
     ];
 }

@@ -186,6 +186,7 @@ cases! { $
         racing_for_a_new_recipe_gives_one_number,
         the_secret_is_the_same_for_every_handle,
         the_time_never_runs_backwards,
+        a_corrected_clock_takes_no_time_back,
         a_jump_is_not_followed_until_accepted;
     values:
         large_and_empty_answers_come_back_byte_for_byte,

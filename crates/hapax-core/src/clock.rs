@@ -26,8 +26,20 @@ struct Anchor {
 
 impl Anchor {
     fn expected_ms(self, monotonic: Duration) -> i64 {
-        self.now_ms
-            .saturating_add(millis(monotonic.saturating_sub(self.monotonic)))
+        self.now_ms.saturating_add(self.elapsed_ms(monotonic))
+    }
+
+    fn elapsed_ms(self, monotonic: Duration) -> i64 {
+        millis(monotonic.saturating_sub(self.monotonic))
+    }
+
+    /// The anchor moved on at the monotonic pace, by whole milliseconds: the rest counts next time.
+    fn at(self, monotonic: Duration) -> Self {
+        let elapsed = Duration::from_millis(self.elapsed_ms(monotonic) as u64);
+        Self {
+            now_ms: self.expected_ms(monotonic),
+            monotonic: self.monotonic.saturating_add(elapsed),
+        }
     }
 }
 
@@ -49,13 +61,11 @@ impl StoreClock {
         };
         let expected = anchor.expected_ms(monotonic);
         let ahead = wall.as_millis().saturating_sub(expected);
-        if ahead > self.max_step_ms {
-            self.jump_ms = ahead;
-            return Timestamp::from_millis(expected);
-        }
-        // In step, or back in step as when the jump was undone.
-        self.jump_ms = 0;
-        if ahead < -self.max_step_ms {
+        // Zero if in step, or back in step as when the jump was undone.
+        self.jump_ms = if ahead > self.max_step_ms { ahead } else { 0 };
+        if ahead.saturating_abs() > self.max_step_ms {
+            // What was given out is noted, so that a wall clock that comes back into step cannot take it back.
+            self.anchor = Some(anchor.at(monotonic));
             return Timestamp::from_millis(expected);
         }
         self.follow(wall.as_millis().max(anchor.now_ms), monotonic)
@@ -162,6 +172,52 @@ mod tests {
         assert_eq!(at(&mut clock, 100_000, 2_010), 1_002_000);
         assert_eq!(at(&mut clock, 101_000, 3_010), 1_003_000);
         assert_eq!(clock.jump(), None);
+    }
+
+    #[test]
+    fn coming_back_into_step_takes_no_time_back() {
+        for jump in [-400_000, 400_000] {
+            let mut clock = StoreClock::new(STEP);
+            at(&mut clock, 1_000_000, 0);
+            assert_eq!(at(&mut clock, 1_000_000 + jump, 50_000), 1_050_000);
+            assert_eq!(
+                at(&mut clock, 1_010_000, 60_000),
+                1_050_000,
+                "stands still, but not back"
+            );
+            assert_eq!(at(&mut clock, 1_051_000, 61_000), 1_051_000);
+        }
+    }
+
+    #[test]
+    fn the_monotonic_pace_loses_no_fraction_of_a_millisecond() {
+        let mut clock = StoreClock::new(STEP);
+        let mut read = |wall, nanos| {
+            let now = clock.read(Timestamp::from_millis(wall), Duration::from_nanos(nanos));
+            now.as_millis()
+        };
+        assert_eq!(read(1_000_000, 0), 1_000_000);
+        let last = (1..=10_000).map(|tick| read(0, tick * 300_000)).last();
+        assert_eq!(last, Some(1_003_000));
+    }
+
+    #[test]
+    fn never_runs_backwards_whatever_the_wall_clock_shows() {
+        let mut clock = StoreClock::new(STEP);
+        let (mut random, mut wall, mut monotonic) = (1_u64, 1_000_000_i64, 0);
+        let mut last = at(&mut clock, wall, monotonic);
+        for round in 0..10_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let passed = (random >> 50) as i64;
+            monotonic += passed as u64;
+            wall += passed;
+            if (random >> 40) % 4 == 0 {
+                wall += (random >> 43) as i64 % 900_000 - 450_000;
+            }
+            let now = at(&mut clock, wall, monotonic);
+            assert!(now >= last, "round {round}: {now} after {last}");
+            last = now;
+        }
     }
 
     #[test]

@@ -50,6 +50,13 @@ impl Planted {
         }
     }
 
+    fn now(&self) -> Timestamp {
+        match self.bug {
+            Bug::FollowsAnyClock => self.clock.reading().0,
+            _ => self.clock.now(),
+        }
+    }
+
     fn rows(&self) -> MutexGuard<'_, Rows> {
         // Canaries hold nothing worth saving.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
@@ -60,7 +67,7 @@ impl Planted {
         step: impl FnOnce(&mut Rows, Bug, Timestamp) -> T,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
         let mut rows = self.rows();
-        let result = step(&mut rows, self.bug, self.clock.now());
+        let result = step(&mut rows, self.bug, self.now());
         Box::pin(std::future::ready(Ok(result)))
     }
 }
@@ -299,11 +306,11 @@ impl Store for Planted {
             if self.bug == Bug::CheckThenAct {
                 let seen = check(&self.rows());
                 yield_now().await;
-                return Ok(self.rows().claim(self.bug, seen.as_ref(), claim, self.clock.now()));
+                return Ok(self.rows().claim(self.bug, seen.as_ref(), claim, self.now()));
             }
             let mut rows = self.rows();
             let seen = check(&rows);
-            Ok(rows.claim(self.bug, seen.as_ref(), claim, self.clock.now()))
+            Ok(rows.claim(self.bug, seen.as_ref(), claim, self.now()))
         })
     }
 

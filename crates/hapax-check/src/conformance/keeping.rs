@@ -100,6 +100,34 @@ pub(super) async fn the_time_never_runs_backwards(exam: Exam) -> Checked {
     Ok(())
 }
 
+pub(super) async fn a_corrected_clock_takes_no_time_back(exam: Exam) -> Checked {
+    for jump in [-400_000, 400_000] {
+        let store = exam.open().await?;
+        let start = store.time(false).await?.0;
+        exam.time.jump(jump);
+        store.time(false).await?;
+        exam.time.pass(Duration::from_secs(50));
+        let before = store.time(false).await?.0;
+        ensure_eq!(
+            before,
+            start.after(Duration::from_secs(50)),
+            "the time at the monotonic pace"
+        );
+        // Set right, but not quite: forty seconds behind what the store has given out.
+        exam.time.jump(-jump - 40_000);
+        let told = store.claim(exam.ask(&format!("k{jump}"))).await?;
+        ensure_eq!(told.now, before, "the time of a claim once the clock was set right");
+        exam.time.pass(Duration::from_secs(50));
+        let after = store.time(false).await?.0;
+        ensure_eq!(
+            after,
+            start.after(Duration::from_secs(60)),
+            "the time once the clock has caught up"
+        );
+    }
+    Ok(())
+}
+
 pub(super) async fn a_jump_is_not_followed_until_accepted(exam: Exam) -> Checked {
     let store = exam.open().await?;
     let start = exam.now();

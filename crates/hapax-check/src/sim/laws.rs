@@ -20,6 +20,7 @@ pub(super) struct Laws {
     answers: HashMap<usize, Answer>,
     ends: HashMap<usize, (Fence, Timestamp, Outcome)>,
     highest: HashMap<usize, Fence>,
+    latest: Option<Timestamp>,
     /// Payloads that records were made with. More than one, and a record was forgotten in between.
     payloads: HashMap<usize, HashSet<u8>>,
 }
@@ -27,6 +28,14 @@ pub(super) struct Laws {
 impl Laws {
     pub(super) fn broken(&mut self, law: &str, what: String) {
         self.violations.push(format!("{law}: {what}"));
+    }
+
+    /// The store's time.
+    pub(super) fn time(&mut self, now: Timestamp) {
+        if let Some(latest) = self.latest.filter(|latest| *latest > now) {
+            self.broken("time", format!("the store's time was {latest}, and is {now}"));
+        }
+        self.latest = self.latest.max(Some(now));
     }
 
     /// A call on its way to the upstream.

@@ -334,7 +334,10 @@ impl World {
 
     fn record(&mut self, id: OperationId) -> Option<Record> {
         match self.runtime.block_on(self.store.read(id)) {
-            Ok((_, record)) => record,
+            Ok((now, record)) => {
+                self.laws.time(now);
+                record
+            }
             Err(error) => {
                 self.laws.broken("store", error.to_string());
                 None

@@ -47,6 +47,7 @@ fn caught_by(bug: Bug) -> &'static str {
         Bug::EndlessRenewal => "a_renewal_extends_up_to_max_run",
         Bug::FinishedAttemptRunsAgain => "a_finished_attempt_does_not_run_again",
         Bug::UnboundedSweep => "a_sweep_is_bounded",
+        Bug::FollowsAnyClock => "the_time_never_runs_backwards",
     }
 }
 
@@ -76,8 +77,13 @@ fn histories_pass_the_store_without_a_bug() {
 
 #[test]
 fn histories_fail_every_bug_that_needs_no_race() {
-    // A race, another scope, and more records than a sweep may take do not occur in histories.
-    let other = [Bug::CheckThenAct, Bug::UnscopedKey, Bug::UnboundedSweep];
+    // Races, other scopes, more records than a sweep may take, and jumps of the clock do not occur in histories.
+    let other = [
+        Bug::CheckThenAct,
+        Bug::UnscopedKey,
+        Bug::UnboundedSweep,
+        Bug::FollowsAnyClock,
+    ];
     for bug in Bug::ALL.iter().filter(|bug| !other.contains(bug)) {
         let outcome = history::run_seeded(512, 1, || planted(*bug));
         assert!(outcome.is_err(), "{bug:?} passed 512 histories");

@@ -105,6 +105,7 @@ fn bugs_of_the_store_are_found() {
         (Bug::ForgottenWithAnswer, "expiry"),
         (Bug::LeaseIsRetention, "liveness"),
         (Bug::EndlessRenewal, "bounded"),
+        (Bug::FollowsAnyClock, "time"),
     ] {
         found(Canary::Store(bug), law);
     }
