@@ -171,10 +171,14 @@ mod tests {
         let cases: [(&[Applied], Option<u32>, &[Step]); 6] = [
             (&[], None, &[Step::Up(&KNOWN[0]), Step::Up(&KNOWN[1])]),
             (&[], Some(1), &[Step::Up(&KNOWN[0])]),
-            (&[one.clone()], None, &[Step::Up(&KNOWN[1])]),
+            (std::slice::from_ref(&one), None, &[Step::Up(&KNOWN[1])]),
             (&[one.clone(), two.clone()], None, &[]),
             (&[one.clone(), two.clone()], Some(1), &[Step::Down(&KNOWN[1])]),
-            (&[one, two], Some(0), &[Step::Down(&KNOWN[1]), Step::Down(&KNOWN[0])]),
+            (
+                &[one.clone(), two],
+                Some(0),
+                &[Step::Down(&KNOWN[1]), Step::Down(&KNOWN[0])],
+            ),
         ];
         for (applied, target, steps) in cases {
             assert_eq!(

@@ -74,7 +74,7 @@ impl Default for SqliteOptions {
             clock: Clock::default(),
             readers: 2,
             cache_bytes: 48 << 20,
-            checkpoint_pages: 4_000,
+            checkpoint_pages: 2_000,
             max_bytes: None,
         }
     }

@@ -17,7 +17,7 @@ const REST_PAGES: i64 = 400;
 const MAX_ROUNDS: usize = 3;
 /// How many times the threshold the log may grow to: from there on the writer waits for the copying thread, since a
 /// disk that cannot keep up must not be filled by the log.
-const BOUND: i64 = 8;
+const BOUND: i64 = 4;
 
 thread_local! {
     /// Pages in the log after this thread's last commit.
@@ -117,15 +117,17 @@ impl Checkpointer {
         }
     }
 
-    /// Copies the log while it grows, until a round had little to do.
+    /// Copies the log while it grows, until a round had little to do, or more than the one before: then copying does not
+    /// keep up, and the sooner the writer does the rest, the less that is.
     fn copy_most(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut copied_before = 0;
+        let (mut copied_before, mut last_round) = (0, i64::MAX);
         for _ in 0..MAX_ROUNDS {
             let (_, copied) = checkpoint(connection, PASSIVE)?;
-            if copied - copied_before < REST_PAGES || *self.lock() != Stage::Copying {
+            let round = copied - copied_before;
+            if round < REST_PAGES || round >= last_round || *self.lock() != Stage::Copying {
                 break;
             }
-            copied_before = copied;
+            (copied_before, last_round) = (copied, round);
         }
         Ok(())
     }

@@ -56,11 +56,10 @@ impl Reader {
         };
         loop {
             let (lists, others): (Vec<_>, Vec<_>) = looks.drain(..).partition(|look| matches!(look, Look::List(..)));
-            let served = self.serve_snapshot(&mut sql, others).and_then(|()| {
+            let served = self.serve_snapshot(&mut sql, others).map(|()| {
                 for list in lists {
                     self.serve_list(&mut sql, list);
                 }
-                Ok(())
             });
             if served.is_err() || !self.queue.take(looks, MAX_BATCH) {
                 return;
