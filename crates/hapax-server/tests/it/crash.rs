@@ -87,6 +87,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DAWDLE: Duration = Duration::from_millis(4);
 /// A failpoint is armed for at most so many hits.
 const HITS: u64 = 40;
+/// The same where duplicates hit it, too.
+const HITS_BY_ALL: u64 = 160;
 
 /// How many kills there are at each failpoint.
 fn kills() -> u64 {
@@ -98,7 +100,11 @@ fn kills() -> u64 {
 
 fn kill_at(failpoint: Failpoint, kind: StoreKind, mode: Mode) {
     let sums = Test::run(kind, mode, failpoint.name(), |test, port, dice| {
-        let armed = (failpoint, 1 + dice.roll(HITS));
+        let most = match failpoint {
+            Failpoint::BeforeClaim | Failpoint::BeforeAnswer => HITS_BY_ALL,
+            _ => HITS,
+        };
+        let armed = (failpoint, 1 + dice.roll(most));
         let mut gateway = test.rig.gateway(port, Some(armed));
         // Nobody here sends a signal: if it is killed, it was there.
         let status = ended(&mut gateway.process).unwrap_or_else(|| {
