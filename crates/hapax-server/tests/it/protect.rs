@@ -53,6 +53,7 @@ fn a_duplicate_of_a_run_in_progress_waits_or_is_told_so() {
     assert!(told.header("retry-after").is_some(), "{told:?}");
     gateway.send(&Ask::order("k-1", 9)).is(422, "key-reused");
     let mut patient = Ask::order("k-1", 1).header("Prefer", "wait=20").start(gateway.addr);
+    gateway.wait_for_metric("hapax_waiting", 1.0);
     held.answer("made");
     let (first, patient) = (Answer::read(&mut first), Answer::read(&mut patient));
     assert_eq!((first.status, &*first.body, first.is_replay()), (201, "made", false));

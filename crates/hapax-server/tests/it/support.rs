@@ -232,6 +232,19 @@ impl Gateway {
         Ask::get("/metrics").send(self.admin).body
     }
 
+    /// Asks until a metric has a value.
+    #[track_caller]
+    pub(crate) fn wait_for_metric(&self, name: &str, value: f64) {
+        let until = Instant::now() + PATIENCE;
+        while self.metric(name) != value {
+            assert!(
+                Instant::now() < until,
+                "{name} never became {value}: {}",
+                self.metrics()
+            );
+        }
+    }
+
     /// The value of a metric, labels and all.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {
