@@ -81,8 +81,8 @@ SIGTERM and SIGINT end it once the requests in flight are answered; a second sig
 const RECORDS_EXAMPLES: &str = "\
 Examples:
   hapax records ls --state unknown --json
-  hapax records show --key k-1 --body
-  hapax records forget --key k-1 --scope SCOPE      its next arrival runs again";
+  hapax records show k-1 --body
+  hapax records forget k-1 --scope SCOPE            its next arrival runs again";
 
 const MIGRATE_EXAMPLES: &str = "\
 Examples:

@@ -49,8 +49,7 @@ pub(crate) struct List {
 /// Which record. The key alone will do where one scope has it under one name.
 #[derive(Debug, Args)]
 struct Which {
-    /// The idempotency key
-    #[arg(long)]
+    /// The idempotency key (after `--` if it begins with a dash)
     key: String,
     /// The scope, as `hapax records ls` shows it
     #[arg(long)]

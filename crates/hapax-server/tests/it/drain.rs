@@ -38,15 +38,7 @@ fn an_operation_whose_client_left_is_finished_before_the_end() {
     gateway.process.wait_for_log("stopping");
     held.answer("made");
     assert_eq!(gateway.process.wait().code(), Some(0), "{}", gateway.process.log());
-    let shown = hapax(&[
-        "records",
-        "show",
-        "--key",
-        "k-1",
-        "--json",
-        "--store",
-        &sqlite(directory.path()),
-    ]);
+    let shown = hapax(&["records", "show", "k-1", "--json", "--store", &sqlite(directory.path())]);
     assert_eq!(shown.json()["state"], "done", "{shown:?}");
 }
 

@@ -52,20 +52,20 @@ fn records_are_listed_shown_and_forgotten() {
     let table = records(&["ls"]).stdout;
     assert!(table.starts_with("STATE") && table.contains("unknown"), "{table}");
 
-    let which = records(&["show", "--key", "k-1"]);
+    let which = records(&["show", "k-1"]);
     assert_eq!(which.code, 2, "{which:?}");
     assert!(which.stderr.contains(&format!("--scope {scope}")), "{which:?}");
-    let shown = records(&["show", "--key", "k-1", "--scope", scope, "--json"]).json();
+    let shown = records(&["show", "k-1", "--scope", scope, "--json"]).json();
     assert_eq!(
         (&shown["state"], &shown["answer"]["status"]),
         (&json!("done"), &json!(201))
     );
     assert_eq!(shown["answer"]["body"], Value::Null, "only when asked for");
-    let shown = records(&["show", "--key", "k-1", "--scope", scope, "--json", "--body"]).json();
+    let shown = records(&["show", "k-1", "--scope", scope, "--json", "--body"]).json();
     assert_eq!(shown["answer"]["body"], first.body.as_str());
-    let plain = records(&["show", "--key", "k-1", "--scope", scope, "--body"]).stdout;
+    let plain = records(&["show", "k-1", "--scope", scope, "--body"]).stdout;
     assert!(plain.ends_with(&format!("\n\n{}\n", first.body)), "{plain}");
-    let absent = records(&["show", "--key", "k-9"]);
+    let absent = records(&["show", "k-9"]);
     assert_eq!(
         (absent.code, absent.stderr.contains("no record")),
         (1, true),
@@ -73,18 +73,18 @@ fn records_are_listed_shown_and_forgotten() {
     );
 
     drop(gateway);
-    let refused = records(&["forget", "--key", "k-2"]);
+    let refused = records(&["forget", "k-2"]);
     assert_eq!(
         (refused.code, refused.stderr.contains("--even-unknown")),
         (1, true),
         "{refused:?}"
     );
-    let forgotten = records(&["forget", "--key", "k-2", "--even-unknown", "--json"]).json();
+    let forgotten = records(&["forget", "k-2", "--even-unknown", "--json"]).json();
     assert_eq!(
         (&forgotten["forgotten"], &forgotten["key"]),
         (&json!(true), &json!("k-2"))
     );
-    assert_eq!(records(&["forget", "--key", "k-1", "--scope", scope]).code, 0);
+    assert_eq!(records(&["forget", "k-1", "--scope", scope]).code, 0);
     let gateway = Gateway::before(shop.addr, directory.path(), &["--scope", "header:X-Shop"]);
     let again = gateway.send(&Ask::order("k-1", 1).header("X-Shop", "north"));
     assert!(!again.is_replay(), "it runs again");
@@ -101,7 +101,7 @@ fn a_store_that_is_not_there_is_not_made() {
     let store = sqlite(directory.path());
     for arguments in [
         &["records", "ls"][..],
-        &["records", "show", "--key", "k"],
+        &["records", "show", "k"],
         &["migrate", "status"],
     ] {
         let ended = hapax(&[arguments, &["--store", &store]].concat());
