@@ -144,6 +144,7 @@ mod tests {
         let mut clock = StoreClock::new(STEP);
         at(&mut clock, 0, 0);
         assert_eq!(at(&mut clock, 300_010, 10), 300_010);
+        assert_eq!(clock.jump(), None);
         assert_eq!(at(&mut clock, 600_011, 10), 300_010, "one more millisecond is not");
         assert_eq!(clock.jump(), Some(Duration::from_millis(300_001)));
     }

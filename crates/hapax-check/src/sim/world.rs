@@ -197,6 +197,8 @@ impl World {
                 Event::Effect(effect) => {
                     self.note(|| format!("effect {effect:?}"));
                     let mode = self.plan.mode(effect.operation);
+                    let record = self.record(operation(effect.operation).id());
+                    self.laws.record(effect.operation, record.as_ref());
                     self.laws.effect(effect, mode);
                 }
                 // A gateway that crashed or timed out does not hear it.

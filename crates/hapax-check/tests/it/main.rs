@@ -1,6 +1,7 @@
 //! The exam itself, on every store of this workspace.
 
 mod canaries;
+mod engine;
 mod memory;
 mod postgres;
 mod sim;

@@ -241,7 +241,13 @@ impl Finishing<'_> {
                     operation,
                     fence: self.lease.fence,
                 });
-                record.map_or(Err(RunError::Lost), |record| Ok(Reply::Refused(record.refusal(now))))
+                match record {
+                    Some(record) if record.fingerprint == self.claim.fingerprint => {
+                        Ok(Reply::Refused(record.refusal(now)))
+                    }
+                    // Forgotten under this run, and perhaps made anew for something else: not this caller's to hear.
+                    _ => Err(RunError::Lost),
+                }
             }
         }
     }
