@@ -84,6 +84,15 @@ impl Place {
         }
     }
 
+    /// Records up to a position.
+    pub(crate) async fn count_to(&self, position: i64) -> Result<i64> {
+        let sql = format!("{COUNT} WHERE position <= {position}");
+        match self {
+            Self::Sqlite(path) => sqlite::number(path, &sql),
+            Self::Postgres(url) => postgres::number(url, &sql).await,
+        }
+    }
+
     /// Removes what came after a position, and tidies up.
     pub(crate) async fn cut_back(&self, position: i64) -> Result<()> {
         match self {

@@ -31,7 +31,7 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Counts what the sweeper does.
+/// Counts what the sweeper does, but for a step that was broken off.
 #[derive(Default)]
 struct Tally {
     forgotten: AtomicU64,

@@ -74,9 +74,9 @@ impl Wrk {
         mode: &Mode,
         time: Duration,
     ) -> Result<Measured> {
-        let before = upstream::count(upstream)?;
+        let before = settled(upstream).await?;
         let (answered, measured) = self.result(address, mode, time).await?;
-        let reached = upstream::count(upstream)? - before;
+        let reached = settled(upstream).await? - before;
         // At the end each connection may have one request under way, which wrk does not count.
         let expected = match mode {
             Mode::Plain | Mode::First { .. } => answered..=answered + self.connections as u64,
@@ -108,6 +108,19 @@ impl Wrk {
             format!("wrk gave no result: {text}{why}")
         })?;
         read(line)
+    }
+}
+
+/// How many requests reached the upstream, once no more come: what clients left behind runs to its end.
+async fn settled(upstream: SocketAddr) -> Result<u64> {
+    let mut count = upstream::count(upstream)?;
+    loop {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let again = upstream::count(upstream)?;
+        if again == count {
+            return Ok(count);
+        }
+        count = again;
     }
 }
 
