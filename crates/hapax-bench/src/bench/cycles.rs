@@ -25,8 +25,10 @@ const POOL: usize = 32;
 
 pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let world = World::new(options)?;
-    flushes(options, report)?;
+    // Each just before its store: what the disk allows changes while others use it.
+    flushes(options, report, "SQLite", &options.out)?;
     sqlite(options, report, &world).await?;
+    flushes(options, report, "PostgreSQL", &std::env::temp_dir())?;
     postgres(options, report, &world).await
 }
 
@@ -150,16 +152,14 @@ fn draw(report: &Report, options: &Options, store: &str, file: &str, all: &[Vec<
 }
 
 /// What the disk allows: flushes of a file that grows by a record, and by 64 of them.
-fn flushes(options: &Options, report: &mut Report) -> Result<()> {
-    for (place, directory) in [("SQLite", options.out.as_path()), ("PostgreSQL", &std::env::temp_dir())] {
-        let one = flushes_a_second(directory, 1, options.plan.round)?;
-        let many = flushes_a_second(directory, 64, options.plan.round)?;
-        report.note(format!(
-            "limit where the files of {place} are: {one:.0} flushes/s of one record appended to a file; {many:.0} \
-             flushes/s of 64 records, that is {:.0} records/s (a cycle needs two)",
-            many * 64.0
-        ));
-    }
+fn flushes(options: &Options, report: &mut Report, place: &str, directory: &Path) -> Result<()> {
+    let one = flushes_a_second(directory, 1, options.plan.round)?;
+    let many = flushes_a_second(directory, 64, options.plan.round)?;
+    report.note(format!(
+        "limit where the files of {place} are: {one:.0} flushes/s of one record appended to a file; {many:.0} flushes/s \
+         of 64 records, that is {:.0} records/s (a cycle needs two)",
+        many * 64.0
+    ));
     Ok(())
 }
 
