@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The request field that carries the key.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// What CGI, WSGI and their like cannot tell from [`IDEMPOTENCY_KEY`].
+pub(super) const UNDERSCORED: HeaderName = HeaderName::from_static("idempotency_key");
 
 /// What is wrong with a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum KeyError {
     Different,
     /// The key comes in a trailer.
     Trailer,
+    /// The field's name is spelt with an underscore.
+    Underscore,
     /// `Connection` names a field that must reach the other end.
     ProtectedField(String),
 }
@@ -61,6 +65,10 @@ impl fmt::Display for KeyError {
             Self::Different => f.write_str("Idempotency-Key was sent twice with different keys. Send exactly one."),
             Self::Trailer => f.write_str(
                 "Idempotency-Key came in a trailer, where it is too late to protect anything. Send it as a header.",
+            ),
+            Self::Underscore => f.write_str(
+                "Idempotency_Key, with an underscore, protects nothing, and some backends take it for Idempotency-Key. Send \
+                 Idempotency-Key, with a hyphen, alone.",
             ),
             Self::ProtectedField(name) => write!(
                 f,

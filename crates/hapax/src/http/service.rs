@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::body::Body;
 use super::failure::Failure;
 use super::fingerprint::Fingerprinter;
-use super::key::{self, IDEMPOTENCY_KEY};
+use super::key::{self, IDEMPOTENCY_KEY, KeyError, UNDERSCORED};
 use super::limits::Budget;
 use super::problem::{Details, Problem};
 use super::profile::Profile;
@@ -78,6 +78,10 @@ impl Shared {
             };
         };
         let route = &self.routes.entry(index).route;
+        if headers.contains_key(UNDERSCORED) {
+            let details = Details::new(Problem::KeyInvalid, KeyError::Underscore.to_string());
+            return Way::Refuse(details, route.profile, Some(route));
+        }
         match headers.contains_key(IDEMPOTENCY_KEY) {
             true => match self.budget.enter() {
                 Ok(place) => Way::Protect(index, place),
@@ -205,9 +209,10 @@ where
     }
 }
 
-/// Removes `Hapax-*` headers: only the door may set them.
+/// Removes `Hapax-*` headers: only the door may set them. `Hapax_*` too, which CGI, WSGI and their like take for them.
 pub(super) fn strip(headers: &mut HeaderMap) {
-    let is_ours = |name: &HeaderName| name.as_str().starts_with("hapax-");
+    let is_ours =
+        |name: &HeaderName| matches!(name.as_str().strip_prefix("hapax"), Some(rest) if rest.starts_with(['-', '_']));
     if !headers.keys().any(is_ours) {
         return;
     }

@@ -128,6 +128,7 @@ fn every_error_says_what_to_do() {
         KeyError::StrayQuote,
         KeyError::Different,
         KeyError::Trailer,
+        KeyError::Underscore,
         KeyError::ProtectedField("host".into()),
     ] {
         assert!(error.to_string().contains(". "), "{error}");

@@ -108,6 +108,20 @@ async fn a_key_in_a_trailer_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_spelt_with_an_underscore_is_refused() {
+    let world = World::counting(route()).await;
+    for fields in ["Idempotency_Key: k", "Idempotency-Key: k\r\nIDEMPOTENCY_KEY: k"] {
+        let request = format!(
+            "POST /orders HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{fields}\r\nContent-Length: 2\r\n\r\n{{}}"
+        );
+        let got = client::send(world.at, request.as_bytes()).await;
+        assert_eq!((got.status, got.problem().as_str()), (400, "key-invalid"), "{fields}");
+        assert!(got.text().contains("with a hyphen"), "{}", got.text());
+    }
+    assert_eq!(world.runs(), 0);
+}
+
+#[tokio::test]
 async fn without_a_key_a_request_passes_unless_the_route_requires_one() {
     let world = World::counting(route()).await;
     for run in 1..=2 {
