@@ -66,6 +66,10 @@ impl From<hapax::core::StoreError> for Failure {
             Invalid => Exit::Usage,
             Corrupt => Exit::Internal,
         };
+        if error.kind() == Unavailable {
+            let help = "see that it runs, that --store names it, and that no other program has locked it";
+            return Self::new(exit, format!("{error}; {help}"));
+        }
         Self::new(exit, error)
     }
 }

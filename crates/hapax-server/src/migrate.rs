@@ -117,8 +117,8 @@ fn print_plan(before: &[MigrationStatus], to: Option<u32>) -> Result<(), Failure
         .rev()
         .filter(|line| line.applied_at.is_some() && line.version > to);
     let steps: Vec<String> = ups
-        .map(|line| format!("would apply {} {}", line.version, line.name))
-        .chain(downs.map(|line| format!("would revert {} {}", line.version, line.name)))
+        .map(|line| format!("would apply migration {} ({})", line.version, line.name))
+        .chain(downs.map(|line| format!("would revert migration {} ({})", line.version, line.name)))
         .collect();
     if steps.is_empty() {
         writeln!(out, "nothing to do")?;
@@ -142,7 +142,7 @@ fn print_done(before: &[MigrationStatus], after: &[MigrationStatus]) -> Result<(
             _ => continue,
         };
         changed = true;
-        writeln!(out, "{word} {} {}", line.version, line.name)?;
+        writeln!(out, "{word} migration {} ({})", line.version, line.name)?;
     }
     if !changed {
         writeln!(out, "nothing to do")?;

@@ -106,6 +106,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
 
 async fn list(args: List) -> Result<(), Failure> {
     let store = store::open_existing(&args.store.store).await?;
+    let is_narrowed = args.state.is_some() || args.scope.is_some() || args.name.is_some() || args.key.is_some();
     let filter = Filter {
         state: args.state,
         scope: args.scope,
@@ -127,13 +128,14 @@ async fn list(args: List) -> Result<(), Failure> {
         }
     }
     out.flush()?;
-    if left == 0 && after.is_some() {
-        // A hint only: data is on standard output.
-        let _ = writeln!(
-            io::stderr(),
-            "there are more; raise --limit or narrow with --state, --scope, --name"
-        );
-    }
+    let hint = match (left, &after) {
+        (0, Some(_)) => "there are more; raise --limit or narrow with --state, --scope, --name",
+        _ if left < args.limit || args.json => return Ok(()),
+        _ if is_narrowed => "no record fits; ask for less with --state, --scope, --name or --key",
+        _ => "no records",
+    };
+    // Data is on standard output.
+    let _ = writeln!(io::stderr(), "{hint}");
     Ok(())
 }
 

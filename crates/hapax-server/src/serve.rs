@@ -186,13 +186,19 @@ fn announce(config: &Config, gateway: &Gateway, admin: Option<&tokio::net::TcpLi
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Only caught: a file that may not grow (`ulimit -f`) is a store that fails, not the end of the gateway.
+    _file_size: Signal,
 }
+
+/// The same number on Linux, BSD and macOS.
+const SIGXFSZ: i32 = 25;
 
 impl Signals {
     fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 

@@ -1,5 +1,6 @@
 //! What concerns several values at once, or the world outside the file.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use super::source::Step::{self, Index, Key};
@@ -21,6 +22,7 @@ pub(crate) struct Mistake {
 pub(crate) fn check(config: &Config) -> Result<(), Vec<Mistake>> {
     let mut mistakes = Mistakes(Vec::new());
     required(config, &mut mistakes);
+    itself(config, &mut mistakes);
     times(config, &mut mistakes);
     limits(config, &mut mistakes);
     jwt(config, &mut mistakes);
@@ -68,6 +70,34 @@ fn required(config: &Config, mistakes: &mut Mistakes) {
             format!("the admin address {admin} can be reached from outside, and has no authentication"),
             "write a loopback address such as admin = \"127.0.0.1:7701\"; for a probe or a scraper on another machine, \
              put a proxy with authentication before it",
+        );
+    }
+}
+
+/// A gateway before itself would pass each request round until no connection is left.
+fn itself(config: &Config, mistakes: &mut Mistakes) {
+    let Some(upstream) = config.upstream.as_ref().map(|url| &url.0) else {
+        return;
+    };
+    let (listen, host) = (config.listen.0, upstream.host().unwrap_or_default());
+    let is_loopback = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) if address == listen.ip() => true,
+        Ok(address) => listen.ip().is_unspecified() && address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost") && (listen.ip().is_loopback() || listen.ip().is_unspecified()),
+    };
+    let default = if upstream.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    if is_loopback && upstream.port_u16().unwrap_or(default) == listen.port() {
+        mistakes.add(
+            &[Key("upstream")],
+            format!(
+                "the upstream {host}:{} is the address that hapax itself listens on ({listen})",
+                listen.port()
+            ),
+            "give the backend's own address, or choose another with listen = \"127.0.0.1:7700\"",
         );
     }
 }

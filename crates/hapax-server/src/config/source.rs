@@ -196,6 +196,15 @@ fn explain_serde(message: &str) -> (String, String) {
             format!("write one of: {}", known.join(", ")),
         );
     }
+    if let Some(name) = message
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.strip_suffix('`'))
+    {
+        return (
+            format!("`{name}` is missing"),
+            format!("write {name} = \"…\" in this table"),
+        );
+    }
     // The messages of our own values end with what to write, after a semicolon.
     match message.split_once("; ") {
         Some((problem, help)) => (problem.to_owned(), help.to_owned()),

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hapax::http::{IDEMPOTENCY_KEY, KeyError};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use super::limits::ListenerLimits;
 use super::timer::LazyTimer;
 
 /// A request body: none, in memory, or still coming in. Trailers are dropped, since no header may
-/// be decided by them.
+/// be decided by them; a key among them is an error, since its sender believes in it.
 #[derive(Debug, Default)]
 pub(crate) enum Body {
     /// No body at all.
@@ -50,6 +51,9 @@ pub(crate) enum BodyError {
     /// It came slower than `body_min_rate`.
     #[error("the request body came slower than {0} bytes a second; send it faster")]
     TooSlow(u64),
+    /// A trailer names a key.
+    #[error("{}", KeyError::Trailer)]
+    KeyInTrailer,
 }
 
 impl BodyError {
@@ -102,8 +106,14 @@ impl Inbound {
             if let Some(Ok(frame)) = &frame {
                 self.credit(waited, frame);
             }
-            // Trailers are the last frame.
-            return Poll::Ready(frame.filter(|frame| !matches!(frame, Ok(f) if f.is_trailers())));
+            if let Some(Ok(frame)) = &frame
+                && let Some(trailers) = frame.trailers_ref()
+            {
+                // Trailers are the last frame.
+                let has_key = trailers.contains_key(IDEMPOTENCY_KEY);
+                return Poll::Ready(has_key.then_some(Err(BodyError::KeyInTrailer)));
+            }
+            return Poll::Ready(frame);
         }
         if self.waiting_since.is_none() {
             let now = Instant::now();

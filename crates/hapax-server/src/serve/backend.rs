@@ -56,7 +56,9 @@ impl Service<Request<Body>> for Backend {
         let this = self.clone();
         Box::pin(async move {
             let answered = this.upstream.send(request).await;
-            if let Err(error) = &answered {
+            if let Err(error) = &answered
+                && error.body_error().is_none()
+            {
                 this.noticed.failure(error);
             }
             answered

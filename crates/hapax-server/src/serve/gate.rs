@@ -5,10 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hapax::http::{
-    Body as DoorBody, BodyFailed, Details, Failure, IdempotencyService, Problem, Profile, Report, Verdict,
+    Body as DoorBody, BodyFailed, Details, Failure, IdempotencyService, Problem, Profile, Proof, Report, Verdict,
 };
 use http::{Request, Response};
 use tower_service::Service;
@@ -109,17 +109,12 @@ impl Shared {
         let Some(failed) = answer.extensions().get::<BodyFailed>() else {
             return answer;
         };
-        let error = failed.0.downcast_ref::<BodyError>();
-        let (mut mended, problem): (Answer, _) = match error {
-            Some(error) if error.refusal().is_some() => match error.refusal() {
-                Some(refusal) => (refusal.response(), Problem::RequestAmbiguous),
-                None => return answer,
-            },
-            Some(error @ (BodyError::Idle(_) | BodyError::TooSlow(_))) => {
-                let details = Details::new(Problem::RequestTimeout, format!("{error}. Nothing ran."));
-                (details.response(self.profile), Problem::RequestTimeout)
-            }
-            _ => return answer,
+        let Some(error) = failed.0.downcast_ref::<BodyError>() else {
+            return answer;
+        };
+        let (mut mended, problem) = match error {
+            BodyError::Read(_) if error.refusal().is_none() => return answer,
+            _ => body_failed(error, "Nothing ran.", self.profile),
         };
         if let Some(mut report) = answer.extensions().get::<Report>().cloned() {
             report.verdict = Verdict::Refused(problem);
@@ -129,16 +124,61 @@ impl Shared {
     }
 }
 
-/// The answer to a request that passed through, when the backend gave none.
+/// What a request whose body failed is told; `effect` says what became of it.
+fn body_failed(error: &BodyError, effect: &str, profile: Profile) -> (Answer, Problem) {
+    let details = match error {
+        BodyError::KeyInTrailer => Details::new(Problem::KeyInvalid, error.to_string()),
+        BodyError::Idle(_) | BodyError::TooSlow(_) => {
+            Details::new(Problem::RequestTimeout, format!("{error}. {effect}"))
+        }
+        BodyError::Read(_) => match error.refusal() {
+            Some(refusal) => return (refusal.response(), Problem::RequestAmbiguous),
+            None => Details::new(
+                Problem::BodyIncomplete,
+                format!("The body ended early ({error}). {effect} Send the whole request again."),
+            ),
+        },
+    };
+    let problem = details.problem();
+    (details.response(profile), problem)
+}
+
+/// The answer to a request that passed through, when the backend gave none. No key tells what became of it.
 fn failed(error: &UpstreamError, profile: Profile) -> Answer {
-    let details = error.proof().details();
-    let verdict = Verdict::Refused(details.problem());
-    let mut answer: Answer = details.response(profile);
+    let (mut answer, problem) = match error.body_error() {
+        Some(error) => body_failed(error, "The service behind did not get the whole request.", profile),
+        None => {
+            let details = unprotected(error.proof());
+            let problem = details.problem();
+            (details.response(profile), problem)
+        }
+    };
     answer.extensions_mut().insert(Report {
         route: None,
         operation: None,
-        verdict,
+        verdict: Verdict::Refused(problem),
         waited: std::time::Duration::ZERO,
     });
     answer
+}
+
+/// The proof in words for a request that nobody remembers.
+fn unprotected(proof: Proof) -> Details {
+    let unknown = "whether it did what was asked is not known. The request had no key, so nothing remembers it: look \
+                   before sending it again.";
+    match proof {
+        Proof::Unsent => Details::new(
+            Problem::UpstreamUnavailable,
+            "The service behind could not be reached and nothing ran. Send the same request again later.",
+        )
+        .retry_after(Duration::from_secs(1)),
+        Proof::TimedOut => Details::new(
+            Problem::UpstreamTimeout,
+            format!("The service behind did not answer in time; {unknown}"),
+        ),
+        Proof::Reset => Details::new(
+            Problem::UpstreamReset,
+            format!("The service behind ended without a whole answer; {unknown}"),
+        ),
+    }
 }

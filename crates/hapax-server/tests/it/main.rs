@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod bad_input;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod demo;

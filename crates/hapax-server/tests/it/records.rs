@@ -127,16 +127,33 @@ fn migrations_go_up_and_down() {
     let migrate = |arguments: &[&str]| hapax(&[&["migrate", "--store", &store], arguments].concat());
     assert!(migrate(&["--dry-run"]).stdout.contains("would be made"));
     let up = migrate(&[]);
-    assert_eq!((up.code, up.stdout.as_str()), (0, "applied 1 records\n"), "{up:?}");
+    assert_eq!(
+        (up.code, up.stdout.as_str()),
+        (0, "applied migration 1 (records)\n"),
+        "{up:?}"
+    );
     assert_eq!(migrate(&[]).stdout, "nothing to do\n");
-    assert_eq!(migrate(&["--dry-run", "--to", "0"]).stdout, "would revert 1 records\n");
+    let empty = hapax(&["records", "ls", "--store", &store]);
+    assert_eq!(
+        (empty.code, empty.stdout.as_str(), empty.stderr.as_str()),
+        (0, "", "no records\n")
+    );
+    let narrowed = hapax(&["records", "ls", "--key", "k", "--store", &store]);
+    assert_eq!(
+        narrowed.stderr,
+        "no record fits; ask for less with --state, --scope, --name or --key\n"
+    );
+    assert_eq!(
+        migrate(&["--dry-run", "--to", "0"]).stdout,
+        "would revert migration 1 (records)\n"
+    );
     let status = hapax(&["migrate", "status", "--store", &store]);
     assert!(
         status.stdout.contains("records") && status.stdout.contains("applied 20"),
         "{status:?}"
     );
     assert_eq!(migrate(&["--to", "7"]).code, 2);
-    assert_eq!(migrate(&["--to", "0"]).stdout, "reverted 1 records\n");
+    assert_eq!(migrate(&["--to", "0"]).stdout, "reverted migration 1 (records)\n");
     let unusable = hapax(&["records", "ls", "--store", &store]);
     assert_eq!(unusable.code, 3, "{unusable:?}");
     assert!(unusable.stderr.contains("hapax migrate --store"), "{unusable:?}");

@@ -141,6 +141,25 @@ const FILES: &[(&str, &str, &[&str])] = &[
         &["hapax.toml:1:22", "refuse, run_unprotected"],
     ),
     (
+        "a route without a name",
+        "[[route]]\npath = \"/a\"",
+        &["hapax.toml:1:1", "`name` is missing", "write name = "],
+    ),
+    (
+        "before itself",
+        "upstream = \"http://localhost:7700\"",
+        &[
+            "hapax.toml:1:12",
+            "hapax itself listens on",
+            "the backend's own address",
+        ],
+    ),
+    (
+        "before itself, everywhere",
+        "upstream = \"http://127.0.0.2:9\"\nlisten = \"0.0.0.0:9\"",
+        &["hapax.toml:1:12", "hapax itself listens on (0.0.0.0:9)"],
+    ),
+    (
         "half a certificate",
         "[tls]\ncert = \"Cargo.toml\"",
         &["hapax.toml:2:8", "without tls.key"],

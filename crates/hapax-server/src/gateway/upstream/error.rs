@@ -1,5 +1,7 @@
 //! What a failure to get an answer proves.
 
+use crate::gateway::body::BodyError;
+
 /// Any error with its cause.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -46,13 +48,18 @@ pub(crate) enum AmbiguousCause {
     /// What came is not an HTTP/1.1 answer, or one with ambiguous framing.
     #[error("the answer is not valid HTTP")]
     InvalidAnswer,
-    /// The client's body failed under way ([`crate::gateway::body::BodyError`] is among the
-    /// sources).
+    /// The client's body failed under way ([`UpstreamError::body_error`]).
     #[error("the request's body failed half-way")]
     RequestBody,
 }
 
 impl UpstreamError {
+    /// The failure of the client's body, if that was it: the upstream is not to blame.
+    pub(crate) fn body_error(&self) -> Option<&BodyError> {
+        let (Self::Unsent { source, .. } | Self::Ambiguous { source, .. }) = self;
+        source.downcast_ref()
+    }
+
     pub(super) fn unsent(cause: UnsentCause, source: impl Into<BoxError>) -> Self {
         UpstreamError::Unsent {
             cause,
