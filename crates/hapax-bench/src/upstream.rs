@@ -14,7 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use crate::error::Result;
 
@@ -22,7 +22,11 @@ const ANSWER_BYTES: usize = 300;
 
 /// Serves until the process ends. `GET /count` says how many other requests came.
 pub(crate) async fn serve(address: SocketAddr) -> Result<()> {
-    let listener = TcpListener::bind(address).await?;
+    // Room for all connections of a round at once: a connection that is dropped and tried again takes a second.
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(4096)?;
     let count = Arc::new(AtomicU64::new(0));
     let answer = Bytes::from(format!(
         "{{\"status\":\"created\",\"note\":\"{}\"}}",

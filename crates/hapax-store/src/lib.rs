@@ -7,6 +7,8 @@ pub mod memory;
 pub mod migration;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod replies;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

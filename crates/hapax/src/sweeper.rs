@@ -8,6 +8,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::event::{Event, Observer};
 
+/// Others get their turn even where a step takes no time.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+
 /// The sweeper's pace.
 #[derive(Debug, Clone)]
 pub struct Sweeper {
@@ -24,7 +27,7 @@ impl Default for Sweeper {
         Self {
             chunk: 500,
             idle: Duration::from_secs(1),
-            rest: 1.0,
+            rest: 0.3,
         }
     }
 }
@@ -42,7 +45,7 @@ impl Sweeper {
                     if swept.looked_at < self.chunk {
                         self.idle
                     } else {
-                        started.elapsed().mul_f64(self.rest)
+                        started.elapsed().mul_f64(self.rest).max(SHORTEST_REST)
                     }
                 }
                 Err(error) => {

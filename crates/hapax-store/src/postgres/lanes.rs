@@ -12,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::failure::Failure;
 use super::link::Link;
 use crate::clock::Clock;
+use crate::replies::{self, Home};
 
 /// The most operations in a batch.
 const BATCH_LEN: usize = 256;
@@ -51,6 +52,7 @@ pub(super) trait Step: Send + Sync + Sized + 'static {
 pub(super) struct Job<S: Step> {
     step: S,
     turn: u64,
+    home: Home,
     reply: oneshot::Sender<Result<S::Answer, StoreError>>,
 }
 
@@ -157,7 +159,12 @@ impl<P: Piles> Queue<P> {
             let mut waiting = self.lock();
             let turn = waiting.next_turn;
             waiting.next_turn += 1;
-            pile(&mut waiting.piles).0.push_back(Job { step, turn, reply });
+            pile(&mut waiting.piles).0.push_back(Job {
+                step,
+                turn,
+                home: Home::here(),
+                reply,
+            });
         }
         self.ready.notify_one();
         answer.await.unwrap_or_else(|_| {
@@ -224,14 +231,15 @@ async fn rounds<S: Step>(link: &mut Link, clock: &Clock, mut batch: Vec<Job<S>>)
             Ok(answers) => answers,
             Err(failure) => return Err((failure, batch)),
         };
-        let mut again = Vec::new();
+        let (mut again, mut given) = (Vec::new(), Vec::new());
         for (job, answer) in batch.into_iter().zip(answers) {
             match answer {
                 // A caller that has gone needs no answer.
-                Some(answer) => drop(job.reply.send(Ok(answer))),
+                Some(answer) => given.push((job.home, move || drop(job.reply.send(Ok(answer))))),
                 None => again.push(job),
             }
         }
+        replies::give(given.into_iter());
         batch = again;
     }
     if batch.is_empty() {

@@ -19,6 +19,7 @@ use super::queue::{CloseOnDrop, Queue};
 use super::statements::Statements;
 use super::step::Batch;
 use crate::clock::Clock;
+use crate::replies::{self, Home};
 
 /// The most requests in one transaction: more would make the first of them wait without making the rest cheaper.
 const MAX_BATCH: usize = 1_024;
@@ -29,6 +30,7 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// A request, where its answer goes, and the answer once there is one.
 pub(super) struct Job<A, T> {
     asked: A,
+    home: Home,
     reply: Reply<T>,
     answer: Option<T>,
 }
@@ -37,6 +39,7 @@ impl<A, T> Job<A, T> {
     pub(super) fn new(asked: A, reply: Reply<T>) -> Self {
         Self {
             asked,
+            home: Home::here(),
             reply,
             answer: None,
         }
@@ -102,6 +105,10 @@ impl Request {
                 Ok(batch.now)
             }),
         }
+    }
+
+    fn home(&self) -> &Home {
+        each!(self, job => &job.home)
     }
 
     fn answer(self, failure: Option<&Failure>) {
@@ -253,7 +260,9 @@ pub(super) fn now(clock: &Clock, last: Timestamp) -> Timestamp {
 }
 
 fn answer_all(jobs: &mut Vec<Request>, failure: Option<&Failure>) {
-    for job in jobs.drain(..) {
-        job.answer(failure);
-    }
+    let failure = failure.cloned();
+    replies::give(jobs.drain(..).map(|job| {
+        let failure = failure.clone();
+        (job.home().clone(), move || job.answer(failure.as_ref()))
+    }));
 }
