@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::config::values::StoreUrl;
 use crate::demo::shop::parent_gone;
 use crate::exit::{Exit, Failure};
-use crate::gateway::listener::{Listener, Stop, server_tls};
+use crate::gateway::listener::{Drained, Listener, Stop, server_tls};
 use crate::gateway::upstream::{Target, Upstream};
 use crate::observe::Metrics;
 use crate::observe::access::AccessLog;
@@ -233,14 +233,14 @@ async fn parent(wanted: bool) {
     }
 }
 
-fn conclude(ended: io::Result<crate::gateway::listener::Drained>) -> Result<(), Failure> {
+fn conclude(ended: io::Result<Drained>) -> Result<(), Failure> {
     match ended {
-        Ok(drained) if drained.cut == 0 => Ok(()),
-        Ok(drained) => Err(Failure::new(
+        Ok(drained) if drained == Drained::default() => Ok(()),
+        Ok(Drained { cut, left }) => Err(Failure::new(
             Exit::Failed,
             format!(
-                "{} connections were cut when the drain time was over; raise timeouts.drain",
-                drained.cut
+                "{cut} connections were cut when the drain time was over, and {left} operations whose clients had left: \
+                 look at them with `hapax records ls`; raise timeouts.drain, or see why the backend or the store is slow"
             ),
         )),
         Err(error) => Err(Failure::new(Exit::Internal, format!("cannot serve: {error}"))),

@@ -74,10 +74,12 @@ pub(crate) struct Listener {
 }
 
 /// How a stop went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drained {
     /// Connections that were cut because `drain_timeout` was over.
     pub(crate) cut: usize,
+    /// Tasks without a connection that were cut with them: what clients asked for before they left.
+    pub(crate) left: usize,
 }
 
 /// What the accept loop and the workers know of each other.
@@ -151,11 +153,15 @@ impl Listener {
             .collect::<io::Result<Vec<_>>>()?;
         accept(&tcp, &workers, &count, self.limits.max_connections, &stop).await;
         drop(tcp);
-        let mut cut = 0;
-        for worker in workers {
-            cut += worker.finish().await;
+        // All begin to drain before one is waited for.
+        let finishing: Vec<_> = workers.into_iter().map(Worker::finish).collect();
+        let mut all = Drained::default();
+        for finished in finishing {
+            let Drained { cut, left } = finished.await;
+            all.cut += cut;
+            all.left += left;
         }
-        Ok(Drained { cut })
+        Ok(all)
     }
 }
 

@@ -70,6 +70,20 @@ fn what_takes_too_long_to_drain_is_cut_and_said() {
 }
 
 #[test]
+fn what_nobody_waits_for_is_missed_too_when_it_is_cut() {
+    let (backend, store) = (HeldBackend::start(), tempfile::tempdir().unwrap());
+    let mut gateway = Gateway::before(backend.addr, store.path(), &["--drain-timeout", "50ms"]);
+    let first = Ask::order("k-1", 1).start(gateway.addr);
+    let _held = backend.next();
+    drop(first);
+    gateway.wait_for_metric("hapax_requests_in_flight", 0.0);
+    gateway.process.signal(Signal::TERM);
+    assert_eq!(gateway.process.wait().code(), Some(1));
+    let log = gateway.process.log();
+    assert!(log.contains("1 operations whose clients had left"), "{log}");
+}
+
+#[test]
 fn a_restart_goes_on_replaying() {
     let (shop, store) = (ShopServer::start(), tempfile::tempdir().unwrap());
     let mut gateway = Gateway::before(shop.addr, store.path(), &[]);

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::connection::{self, Context};
-use super::{Answer, Count, Stop};
+use super::{Answer, Count, Drained, Stop};
 use crate::gateway::limits::ListenerLimits;
 
 /// What all workers share.
@@ -26,7 +26,7 @@ pub(super) struct Shared {
 pub(super) struct Worker {
     connections: mpsc::UnboundedSender<(StdStream, SocketAddr)>,
     open: Arc<Open>,
-    done: oneshot::Receiver<usize>,
+    done: oneshot::Receiver<Drained>,
     thread: JoinHandle<()>,
 }
 
@@ -87,14 +87,17 @@ impl Worker {
         taken
     }
 
-    /// Waits for the worker to drain; says how many connections were cut.
-    pub(super) async fn finish(self) -> usize {
+    /// Makes the worker drain, at once; the future waits for its end and says what was cut.
+    pub(super) fn finish(self) -> impl Future<Output = Drained> {
         drop(self.connections);
-        let cut = self.done.await;
-        if self.thread.join().is_err() || cut.is_err() {
-            tracing::error!("a worker panicked; its connections are gone");
+        let (done, thread) = (self.done, self.thread);
+        async move {
+            let cut = done.await;
+            if thread.join().is_err() || cut.is_err() {
+                tracing::error!("a worker panicked; its connections are gone");
+            }
+            cut.unwrap_or_default()
         }
-        cut.unwrap_or(0)
     }
 }
 
@@ -119,7 +122,7 @@ async fn run<S: Answer>(
     mut incoming: mpsc::UnboundedReceiver<(StdStream, SocketAddr)>,
     open: Arc<Open>,
     shared: Shared,
-) -> usize {
+) -> Drained {
     let drain_timeout = shared.limits.drain_timeout;
     let context = Arc::new(Context {
         service,
@@ -141,16 +144,20 @@ async fn run<S: Answer>(
             Err(error) => tracing::warn!(%error, "a connection was dropped"),
         }
     }
+    let tasks = tokio::runtime::Handle::current().metrics();
     let drained = async {
         while open.here.load(Relaxed) > 0 {
             open.none_left.notified().await;
         }
         // What a client asked for goes on after it left, in a task without a connection.
-        let tasks = tokio::runtime::Handle::current().metrics();
         while tasks.num_alive_tasks() > 0 {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
     let _ = tokio::time::timeout(drain_timeout, drained).await;
-    open.here.load(Relaxed)
+    let cut = open.here.load(Relaxed);
+    Drained {
+        cut,
+        left: tasks.num_alive_tasks().saturating_sub(cut),
+    }
 }

@@ -186,7 +186,7 @@ async fn a_client_that_does_not_read_is_cut() {
     let address = server.address;
     let drained = server.finish().await;
     // The drain could only end because the connection was cut by its time-out.
-    assert_eq!(drained, Drained { cut: 0 });
+    assert_eq!(drained, Drained::default());
     assert!(TcpStream::connect(address).await.is_err());
     let mut answer = Vec::new();
     let read = soon(stream.read_to_end(&mut answer)).await;
@@ -245,7 +245,7 @@ async fn a_drain_answers_what_is_in_flight_and_takes_no_more() {
     assert!(answer.contains("connection: close\r\n"), "{answer:?}");
     assert!(answer.ends_with("done"), "{answer:?}");
     let address = server.address;
-    assert_eq!(server.finish().await, Drained { cut: 0 });
+    assert_eq!(server.finish().await, Drained::default());
     assert!(TcpStream::connect(address).await.is_err());
 }
 
@@ -271,9 +271,43 @@ async fn a_drain_ends_at_its_deadline() {
     busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     soon(arrived.notified()).await;
     let asked = Instant::now();
-    assert_eq!(server.finish().await, Drained { cut: 1 });
+    assert_eq!(server.finish().await, Drained { cut: 1, left: 0 });
     assert!(asked.elapsed() >= SHORT && asked.elapsed() < PATIENCE);
     assert_eq!(soon(busy.read(&mut [0])).await.unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn all_workers_drain_at_the_same_time() {
+    const WORKERS: usize = 8;
+    let drain = Duration::from_millis(500);
+    let arrived = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = {
+        let arrived = arrived.clone();
+        Handler::new(move |_| {
+            arrived.add_permits(1);
+            std::future::pending()
+        })
+    };
+    let limits = ListenerLimits {
+        workers: WORKERS,
+        drain_timeout: drain,
+        ..limits()
+    };
+    let server = Server::start(limits, handler).await;
+    let mut busy = Vec::new();
+    for _ in 0..WORKERS {
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        busy.push(stream);
+    }
+    let _all = soon(arrived.acquire_many(WORKERS as u32)).await.unwrap();
+    let asked = Instant::now();
+    assert_eq!(server.finish().await.cut, WORKERS);
+    assert!(
+        asked.elapsed() < drain * 4,
+        "one after the other: {:?}",
+        asked.elapsed()
+    );
 }
 
 #[tokio::test]
