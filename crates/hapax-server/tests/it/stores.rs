@@ -1,10 +1,12 @@
 //! Several gateways on one store, and PostgreSQL.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::Instant;
 
 use hapax_testbed::Postgres;
 
-use crate::support::{Answer, Ask, Gateway, HeldBackend, ShopServer, hapax};
+use crate::support::{Answer, Ask, Gateway, HeldBackend, PATIENCE, ShopServer, hapax};
 
 /// Sends the same orders through both gateways at once, and looks at what happened.
 fn race(shop: &ShopServer, gateways: [&Gateway; 2]) {
@@ -106,4 +108,70 @@ fn a_store_that_goes_away_refuses_and_comes_back() {
     let mut stream = Ask::order("k-1", 1).start(gateway.addr);
     backend.next().answer("made");
     assert_eq!(Answer::read(&mut stream).body, "made");
+}
+
+/// A client that asks until it knows: whether it succeeded, and how often it was refused.
+fn insist(gateways: &[Gateway; 2], key: &str, turn: usize, refused: &AtomicUsize) -> u16 {
+    let until = Instant::now() + PATIENCE;
+    for turn in turn.. {
+        let answer = gateways[turn % 2].send(&Ask::order(key, 1).header("X-Shop-Delay", "5ms"));
+        match answer.status {
+            503 => refused.fetch_add(1, SeqCst),
+            409 if answer.problem() == "in-progress" => 0,
+            status => return status,
+        };
+        assert!(Instant::now() < until, "{answer:?}");
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_database_that_is_killed_in_a_storm_costs_no_second_effect() {
+    let mut postgres = Postgres::start();
+    let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
+    let file = directory.path().join("hapax.toml");
+    std::fs::write(&file, "timeouts.store = \"200ms\"\nwait = \"1s\"").unwrap();
+    let (upstream, url) = (format!("http://{}", shop.addr), postgres.url());
+    let file = file.to_str().unwrap();
+    let start = || {
+        Gateway::start(&[
+            "--config",
+            file,
+            "--upstream",
+            &upstream,
+            "--scope",
+            "none",
+            "--store",
+            &url,
+        ])
+    };
+    let gateways = [start(), start()];
+    let (refused, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for client in 0..16 {
+            let (gateways, refused, done) = (&gateways, &refused, &done);
+            scope.spawn(move || {
+                // Two clients for each key.
+                for n in 0..40 {
+                    let status = insist(gateways, &format!("k-{}-{n}", client / 2), client, refused);
+                    assert_eq!(status, 201);
+                    done.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        let until = Instant::now() + PATIENCE;
+        while done.load(SeqCst) < 100 {
+            assert!(Instant::now() < until && done.load(SeqCst) < 16 * 40);
+            thread::yield_now();
+        }
+        postgres.kill();
+        while refused.load(SeqCst) < 32 {
+            assert!(Instant::now() < until, "nothing was refused");
+            thread::yield_now();
+        }
+        postgres.restart();
+    });
+    let by_key = shop.ledger().effects_by_key().unwrap();
+    assert_eq!(by_key.len(), 8 * 40);
+    assert!(by_key.values().all(|effects| *effects == 1), "{by_key:?}");
 }
