@@ -8,6 +8,7 @@ mod bad_input;
 mod crash;
 mod demo;
 mod drain;
+mod http2;
 mod jwt;
 mod logs;
 mod protect;
