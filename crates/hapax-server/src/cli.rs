@@ -74,7 +74,8 @@ Examples:
   HAPAX_STORE=postgres://hapax:PASSWORD@db/hapax hapax serve --config hapax.toml --admin 127.0.0.1:7701
 
 Then send a request twice, and see that it happens once:
-  curl -i http://127.0.0.1:7700/orders -H 'Idempotency-Key: k-1' -d '{\"item\":\"tea\"}'
+  curl -i http://127.0.0.1:7700/orders -H 'Idempotency-Key: k-1' \\
+       -H 'Content-Type: application/json' -d '{\"customer\":\"ann\",\"item\":\"tea\",\"quantity\":2}'
 
 SIGTERM and SIGINT end it once the requests in flight are answered; a second signal ends it at once.";
 
