@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: the programs that building and testing need.
 //!
 //! Packages come from the distribution, by `apt-get`, as root or through `sudo`
-//! where it asks for no password; cargo's tools from crates.io. Nothing that is
+//! where it asks for no password; cargo's tools by cargo. Nothing that is
 //! there already is touched.
 
 use std::path::Path;
