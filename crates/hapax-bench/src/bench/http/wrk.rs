@@ -77,10 +77,12 @@ impl Wrk {
         let before = settled(upstream).await?;
         let (answered, measured) = self.result(address, mode, time).await?;
         let reached = settled(upstream).await? - before;
-        // At the end each connection may have one request under way, which wrk does not count.
+        // At the end each connection may have one request under way, which wrk does not count. On a busy machine the
+        // upstream may see it as late as in the next turn.
+        let late = self.connections as u64;
         let expected = match mode {
-            Mode::Plain | Mode::First { .. } => answered..=answered + self.connections as u64,
-            Mode::Replay { .. } => 0..=0,
+            Mode::Plain | Mode::First { .. } => answered..=answered + 2 * late,
+            Mode::Replay { .. } => 0..=late,
         };
         if !expected.contains(&reached) {
             return Err(format!("{reached} requests reached the upstream, {answered} were answered ({mode:?})").into());
