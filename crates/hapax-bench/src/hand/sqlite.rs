@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::work;
 
 /// The same page cache and log length as the store's defaults.
-const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -49152;
+const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;
     PRAGMA wal_autocheckpoint = 4000;";
 
 const TABLE: &str = "CREATE TABLE record (
