@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use crate::decide::{Verdict, decide};
 use crate::fingerprint::RecipeId;
-use crate::record::{FinishVerdict, Record, RenewVerdict, State, Tended};
+use crate::record::{
+    AmendVerdict, EnqueueVerdict, FinishVerdict, Record, RenewVerdict, State, StateName, TakeVerdict, Tended,
+};
 use crate::store::{
-    Amend, Amended, Claim, Claimed, Cursor, Filter, Finish, Finished, Page, Renewed, Ruling, Summary, Swept,
+    Amended, Amendment, AuditEntry, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Filter, Finish, Finished, Page,
+    Renewed, Ruling, Starter, Summary, Swept, Take, TakeName, Taken, Work,
 };
 use crate::time::Timestamp;
-use crate::words::{Fence, OperationId};
+use crate::words::{Fence, OperationId, Scope};
 
 /// Records in maps. Each method is one step of [`Store`](crate::Store), with `now` as an argument.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +24,7 @@ pub struct Model {
     next_position: i64,
     last_fence: u64,
     recipes: Vec<String>,
+    audit: Vec<AuditEntry>,
 }
 
 impl Model {
@@ -52,8 +56,11 @@ impl Model {
         };
         match record.renew(fence, lease, now) {
             RenewVerdict::Until(until) => {
-                if let State::Running { deadline, .. } = &mut record.state {
+                if let State::Running { deadline, starter, .. } = &mut record.state {
                     *deadline = until;
+                    if *starter == Starter::Alone {
+                        *starter = Starter::System;
+                    }
                 }
                 Renewed::Until(until)
             }
@@ -111,16 +118,191 @@ impl Model {
         }
     }
 
+    /// See [`Store::enqueue`](crate::Store::enqueue).
+    pub fn enqueue(&mut self, enqueue: &Enqueue, now: Timestamp) -> Enqueued {
+        let id = enqueue.operation.id();
+        let fence = Fence::new(self.last_fence + 1);
+        let refusal = match Record::enqueue(self.record(id), enqueue, fence, now) {
+            EnqueueVerdict::Write(record) => {
+                self.last_fence += 1;
+                self.put(id, *record, Record::first_look_enqueued(enqueue, now));
+                None
+            }
+            EnqueueVerdict::Already => None,
+            EnqueueVerdict::Lapse(record) => {
+                let refusal = record.refusal(now);
+                self.replace(id, *record);
+                Some(refusal)
+            }
+            EnqueueVerdict::Refuse(refusal) => Some(refusal),
+        };
+        Enqueued { now, refusal }
+    }
+
+    /// See [`Store::take`](crate::Store::take).
+    pub fn take(&mut self, take: &Take, now: Timestamp) -> Taken {
+        let limit = if take.alone { 1 } else { take.limit };
+        let mut taken = Taken {
+            now,
+            work: if take.again {
+                self.taken_before(take, now)
+            } else {
+                Vec::new()
+            },
+            ended: Vec::new(),
+            suspects: false,
+            more: false,
+        };
+        for (id, name) in self.due(take, now) {
+            if taken.work.len() >= limit {
+                taken.more = true;
+                break;
+            }
+            let fence = Fence::new(self.last_fence + 1);
+            let Some(verdict) = self.record(id).map(|record| record.take(take, name, fence, now)) else {
+                continue;
+            };
+            match verdict {
+                TakeVerdict::Run(record, lease) => {
+                    self.last_fence += 1;
+                    self.replace(id, (*record).clone());
+                    taken.work.push(Work::Run(record, lease));
+                }
+                TakeVerdict::Resolve(record) => {
+                    self.replace(id, (*record).clone());
+                    taken.work.push(Work::Resolve(record));
+                }
+                TakeVerdict::Becomes(record) => {
+                    self.replace(id, (*record).clone());
+                    taken.ended.push(*record);
+                }
+                TakeVerdict::Suspect => taken.suspects = true,
+                TakeVerdict::Leave => {}
+                TakeVerdict::Later(at) => {
+                    if let Some((_, _, record)) = self.records.get_mut(&id) {
+                        record.wake_at = Some(at);
+                    }
+                }
+            }
+        }
+        taken
+    }
+
+    /// Records that the take asks for and whose time has come, the longest due first.
+    fn due<'t>(&self, take: &'t Take, now: Timestamp) -> Vec<(OperationId, &'t TakeName)> {
+        let mut due: Vec<_> = self
+            .records
+            .iter()
+            .filter_map(|(id, (position, _, record))| {
+                let name = take.names.iter().find(|name| name.name == *record.operation.name())?;
+                let at = record.wake_at.filter(|at| *at <= now)?;
+                Some(((at, *position), *id, name))
+            })
+            .collect();
+        due.sort_by_key(|(order, ..)| *order);
+        due.into_iter().map(|(_, id, name)| (id, name)).collect()
+    }
+
+    fn taken_before(&self, take: &Take, now: Timestamp) -> Vec<Work> {
+        let mut before: Vec<_> = self
+            .records
+            .values()
+            .filter_map(|(position, _, record)| Some((position, record, record.taken_by(take, now)?)))
+            .collect();
+        before.sort_by_key(|(position, ..)| **position);
+        let run = |(_, record, lease): (_, &Record, _)| Work::Run(Box::new(record.clone()), lease);
+        before.into_iter().map(run).collect()
+    }
+
     /// See [`Store::amend`](crate::Store::amend).
-    pub fn amend(&mut self, id: OperationId, amend: &Amend, now: Timestamp) -> Amended {
+    pub fn amend(&mut self, id: OperationId, amendment: &Amendment, now: Timestamp) -> Amended {
         let Some(record) = self.record(id) else {
             return Amended::Absent;
         };
-        let amended = record.amend(amend, now);
-        if amended == Amended::Forgotten {
-            self.remove(id);
+        let shown = record.lapsed(now).unwrap_or_else(|| record.clone());
+        let mut entry = AuditEntry {
+            at: now,
+            operation: shown.operation.clone(),
+            action: amendment.amend.as_str().to_owned(),
+            audit: amendment.audit.clone(),
+            before: shown.state.name(),
+            after: None,
+        };
+        let fence = Fence::new(self.last_fence + 1);
+        match record.amend(amendment, fence, now) {
+            AmendVerdict::Forget => {
+                self.audit.push(entry);
+                self.remove(id);
+                Amended::Forgotten
+            }
+            AmendVerdict::Becomes(record) => {
+                self.last_fence += 1;
+                entry.after = Some(record.state.name());
+                self.audit.push(entry);
+                self.replace(id, (*record).clone());
+                Amended::Became(record)
+            }
+            AmendVerdict::Refuse(state) => Amended::Refused(state),
+            AmendVerdict::Changed(state) => Amended::Changed(state),
+            AmendVerdict::Unsettled(until) => Amended::Unsettled(until),
         }
-        amended
+    }
+
+    /// See [`Store::audit`](crate::Store::audit).
+    #[must_use]
+    pub fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> (Vec<AuditEntry>, Option<Cursor>) {
+        let limit = limit.clamp(1, 1000);
+        let start = after.map_or(0, |Cursor(position)| usize::try_from(position).unwrap_or(0));
+        let mut found = self
+            .audit
+            .iter()
+            .enumerate()
+            .skip(start)
+            .filter(|(_, entry)| id.is_none_or(|id| id == entry.operation.id()));
+        let page: Vec<_> = found.by_ref().take(limit).collect();
+        let more = found.next().is_some();
+        let next = page.last().filter(|_| more).map(|(index, _)| Cursor(*index as i64 + 1));
+        (page.into_iter().map(|(_, entry)| entry.clone()).collect(), next)
+    }
+
+    /// See [`Store::census`](crate::Store::census).
+    #[must_use]
+    pub fn census(&self, scopes: bool, now: Timestamp) -> Census {
+        let mut census = Census::default();
+        let mut counts: BTreeMap<&Scope, u64> = BTreeMap::new();
+        for (_, _, record) in self.records.values() {
+            let summary = Summary::of(record, now);
+            let earliest = |before: Option<Timestamp>, at: Timestamp| Some(before.map_or(at, |before| at.min(before)));
+            match summary.state {
+                // Lapsed, but nobody has noticed yet.
+                _ if record.wake_at.is_none() => {}
+                StateName::Waiting => {
+                    census.waiting += 1;
+                    if let Some(due) = record.wake_at.filter(|due| *due <= now) {
+                        census.oldest_due = earliest(census.oldest_due, due);
+                    }
+                }
+                StateName::Unknown => {
+                    census.unknown += 1;
+                    census.oldest_unknown = earliest(census.oldest_unknown, summary.since);
+                }
+                StateName::Dead => census.dead += 1,
+                StateName::Running | StateName::Done => {}
+            }
+            *counts.entry(record.operation.scope()).or_default() += 1;
+        }
+        if scopes {
+            census.scopes = counts
+                .into_iter()
+                .map(|(scope, count)| (scope.clone(), count))
+                .collect();
+        }
+        census
     }
 
     /// See [`Store::sweep`](crate::Store::sweep).

@@ -9,9 +9,17 @@ use std::time::Duration;
 use crate::answer::{Answer, NotKept, Outcome};
 use crate::decide::Refusal;
 use crate::fingerprint::Fingerprint;
-use crate::store::{Amend, Amended, Claim, Finish, Lease, Starter};
+use crate::store::{Claim, Finish, Lease, Starter};
 use crate::time::Timestamp;
 use crate::words::{AttemptId, Fence, Operation};
+
+mod amending;
+mod notes;
+mod taking;
+
+pub use amending::AmendVerdict;
+pub use notes::{Input, LastError};
+pub use taking::{EnqueueVerdict, TakeVerdict};
 
 /// What a lapsed claim becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -75,6 +83,8 @@ pub enum State {
         run_until: Timestamp,
         /// What it becomes when the deadline passes.
         after_failure: AfterFailure,
+        /// Who started it.
+        starter: Starter,
     },
     /// Not done; to be run at `due`.
     Waiting {
@@ -161,6 +171,7 @@ pub enum StateName {
 }
 
 text_codes!(StateName, Running => "running", Waiting => "waiting", Unknown => "unknown", Done => "done", Dead => "dead");
+text_codes!(Starter, Caller => "caller", System => "system", Alone => "alone");
 text_codes!(AfterFailure, Hold => "hold", Retry => "retry");
 text_codes!(Cause, Lapsed => "lapsed", Ambiguous => "ambiguous");
 text_codes!(DeadReason, Exhausted => "exhausted", Poison => "poison", Mismatch => "mismatch", Refused => "refused");
@@ -177,14 +188,27 @@ pub struct Record {
     pub fence: Fence,
     /// Attempt of the last claim.
     pub attempt: AttemptId,
-    /// Starts made by the system; a client's own arrivals do not count.
+    /// Starts made by the system; a client's own arrivals do not count, nor does a start that was cut off by a crash
+    /// which may have been another's doing.
     pub tries: u32,
+    /// Crashes of the process that ran it since its last finish: one makes it suspect, the next ones count only if it
+    /// ran alone. Stays 0 where crashes are not held against an operation.
+    pub crashes: u32,
     /// When the first claim was made.
     pub created: Timestamp,
     /// When the present state was entered.
     pub since: Timestamp,
     /// How long it lives on after its end.
     pub retention: Retention,
+    /// What to run it with when nobody asks, in the door's own form. Dropped when it is done.
+    pub input: Option<Input>,
+    /// What the last failed run said. Dropped when it is done.
+    pub last_error: Option<LastError>,
+    /// When a person last sent it back from the dead; its schedule of retries counts from there.
+    pub redriven: Option<Timestamp>,
+    /// When a runner should look at it: `None` for what is settled, or runs unattended;
+    /// [`Timestamp::FOREVER`] for what waits for an arrival or a person.
+    pub wake_at: Option<Timestamp>,
     /// Where it is in its life.
     pub state: State,
 }
@@ -227,23 +251,31 @@ impl Record {
     /// The record and the lease that a granted claim makes: a first run, or the next one of `before`.
     #[must_use]
     pub fn started(before: Option<&Self>, claim: &Claim, fence: Fence, now: Timestamp) -> (Self, Lease) {
-        let counted = u32::from(claim.starter == Starter::System);
+        let counted = u32::from(claim.starter != Starter::Caller);
         let tries = before.map_or(0, |record| record.tries).saturating_add(counted);
         let run_until = now.after(claim.max_run);
         let deadline = now.after(claim.lease).min(run_until);
+        let input = before.and_then(|record| record.input.clone());
+        let wake_at = (claim.attended || input.is_some()).then_some(deadline);
         let record = Self {
             operation: claim.operation.clone(),
             fingerprint: claim.fingerprint,
             fence,
             attempt: claim.attempt,
             tries,
+            crashes: before.map_or(0, |record| record.crashes),
             created: before.map_or(now, |record| record.created),
             since: now,
             retention: claim.retention,
+            input,
+            last_error: before.and_then(|record| record.last_error.clone()),
+            redriven: before.and_then(|record| record.redriven),
+            wake_at,
             state: State::Running {
                 deadline,
                 run_until,
                 after_failure: claim.after_failure,
+                starter: claim.starter,
             },
         };
         (
@@ -278,12 +310,14 @@ impl Record {
                     answer: None,
                 },
                 deadline,
+                self.last_error.clone(),
             )),
             _ => None,
         }
     }
 
-    /// Extends the lease of the holder of `fence`, at most to `max_run` after the start.
+    /// Extends the lease of the holder of `fence`, at most to `max_run` after the start. A run that lives to be renewed
+    /// is no longer alone.
     #[must_use]
     pub fn renew(&self, fence: Fence, lease: Duration, now: Timestamp) -> RenewVerdict {
         match self.state {
@@ -310,20 +344,16 @@ impl Record {
             (State::Waiting { .. } | State::Done(_) | State::Dead { .. }, _)
             | (State::Unknown { .. }, Finish::Unknown { .. }) => FinishVerdict::Already,
             (State::Running { .. } | State::Unknown { .. }, _) => {
-                FinishVerdict::Becomes(Box::new(self.becoming(finish.state(now), now)))
+                let last_error = finish.last_error().cloned();
+                let mut record = self.becoming(finish.state(now), now, last_error);
+                record.crashes = 0;
+                let started_by_system =
+                    matches!(self.state, State::Running { starter, .. } if starter != Starter::Caller);
+                if started_by_system && matches!(finish, Finish::Release { counts: false, .. }) {
+                    record.tries = record.tries.saturating_sub(1);
+                }
+                FinishVerdict::Becomes(Box::new(record))
             }
-        }
-    }
-
-    /// A person's correction.
-    #[must_use]
-    pub fn amend(&self, amend: &Amend, now: Timestamp) -> Amended {
-        let Amend::Forget { even_unknown } = amend;
-        let record = self.lapsed(now).unwrap_or_else(|| self.clone());
-        match record.state {
-            State::Running { .. } => Amended::Refused(record.state.name()),
-            State::Unknown { .. } if !even_unknown => Amended::Refused(record.state.name()),
-            _ => Amended::Forgotten,
         }
     }
 
@@ -354,10 +384,11 @@ impl Record {
         self.since.after(self.retention.replay_for)
     }
 
-    /// When the record may be forgotten; `None` while it is claimed in hold mode or unknown.
+    /// When the record may be forgotten; `None` while it is claimed in hold mode, unknown, or will be run by itself.
     #[must_use]
     pub fn forget_at(&self) -> Option<Timestamp> {
         match self.state {
+            State::Running { .. } | State::Waiting { .. } if self.input.is_some() => None,
             // From its deadline on, a claim in retry mode is no more than an operation that waits for an arrival.
             State::Running {
                 deadline,
@@ -420,11 +451,32 @@ impl Record {
         }
     }
 
-    fn becoming(&self, state: State, since: Timestamp) -> Self {
+    /// The record in another state, with what that state keeps of it.
+    fn becoming(&self, state: State, since: Timestamp, last_error: Option<LastError>) -> Self {
+        let settled = matches!(state, State::Done(_));
+        let wake_at = match &state {
+            State::Running { .. } => self.wake_at,
+            State::Done(_) => None,
+            State::Waiting { due } if self.input.is_some() => Some(*due),
+            // A run that a runner attends is resolved by one, too.
+            State::Unknown { .. } if self.wake_at.is_some() => Some(since),
+            State::Waiting { .. } | State::Unknown { .. } | State::Dead { .. } => Some(Timestamp::FOREVER),
+        };
         Self {
-            state,
+            operation: self.operation.clone(),
+            fingerprint: self.fingerprint,
+            fence: self.fence,
+            attempt: self.attempt,
+            tries: self.tries,
+            crashes: self.crashes,
+            created: self.created,
             since,
-            ..self.clone()
+            retention: self.retention,
+            input: if settled { None } else { self.input.clone() },
+            last_error: if settled { None } else { last_error },
+            redriven: self.redriven,
+            wake_at,
+            state,
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) fn claim() -> Claim {
         lease: ms(LEASE_MS),
         max_run: ms(MAX_RUN_MS),
         after_failure: AfterFailure::Hold,
+        attended: false,
         retention: Retention {
             replay_for: ms(REPLAY_MS),
             remember_for: ms(REMEMBER_MS),
@@ -52,18 +53,27 @@ pub(crate) fn claim() -> Claim {
     }
 }
 
-/// What [`claim`] left behind, in `state` since `since`, with fence 7 and three tries.
+/// What [`claim`] left behind, in `state` since `since`, with fence 7 and three tries, and no input.
 pub(crate) fn record(state: State, since: i64) -> Record {
     let claim = claim();
+    let wake_at = match state {
+        State::Running { .. } | State::Done(_) => None,
+        State::Waiting { .. } | State::Unknown { .. } | State::Dead { .. } => Some(Timestamp::FOREVER),
+    };
     Record {
         operation: claim.operation,
         fingerprint: claim.fingerprint,
         fence: Fence::new(7),
         attempt: claim.attempt,
         tries: 3,
+        crashes: 0,
         created: at(0),
         since: at(since),
         retention: claim.retention,
+        input: None,
+        last_error: None,
+        redriven: None,
+        wake_at,
         state,
     }
 }
@@ -74,6 +84,7 @@ pub(crate) fn running(after_failure: AfterFailure) -> Record {
         deadline: at(50),
         run_until: at(100),
         after_failure,
+        starter: Starter::Caller,
     };
     record(state, 0)
 }

@@ -1,8 +1,11 @@
 //! What a store must do.
 //!
 //! A store keeps records and carries out the decisions of this crate, each in one atomic step. It owns the clock and
-//! the fence counter. Ten methods, none of them optional: the conformance suite of `hapax-check` runs all of them
-//! against every store.
+//! the fence counter. No method is optional: the conformance suite of `hapax-check` runs all of them against every
+//! store.
+
+mod amend;
+mod queue;
 
 use std::error::Error;
 use std::fmt;
@@ -13,9 +16,12 @@ use std::time::Duration;
 use crate::answer::{Answer, Outcome};
 use crate::decide::Refusal;
 use crate::fingerprint::{Fingerprint, RecipeId};
-use crate::record::{AfterFailure, Cause, DeadReason, Record, Retention, State, StateName};
+use crate::record::{AfterFailure, Cause, DeadReason, LastError, Record, Retention, State, StateName};
 use crate::time::Timestamp;
 use crate::words::{AttemptId, Fence, Operation, OperationId};
+
+pub use amend::{Amend, Amended, Amendment, Audit, AuditEntry, Resolution};
+pub use queue::{Census, Enqueue, Enqueued, Take, TakeName, Taken, Work};
 
 /// A boxed future, so that the contract can be a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,7 +32,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// - make each method one atomic step, durable before it answers (as far as its configuration promises);
 /// - give each granted claim a fence higher than any that it gave before;
 /// - take `now` from one clock that never runs backwards ([`StoreClock`](crate::StoreClock));
-/// - answer a repetition of `claim` (same attempt) and of `finish` (same fence) as the first was answered.
+/// - answer a repetition of `claim`, `enqueue` and `take` (same attempt) and of `finish` (same fence) as the first was
+///   answered.
 ///
 /// A store that answers with an error MAY have carried the step out: callers repeat it, or treat it as unknown.
 pub trait Store: Send + Sync + 'static {
@@ -45,8 +52,26 @@ pub trait Store: Send + Sync + 'static {
     /// A page of records, oldest first, without answers. At most `limit` (1 to 1,000; others are clamped).
     fn list(&self, filter: Filter, after: Option<Cursor>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>>;
 
-    /// A person's correction ([`Record::amend`]).
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>>;
+    /// Lays an operation before the runners ([`Record::enqueue`]).
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>>;
+
+    /// Work whose time has come ([`Record::take`]), the longest due about first. No record is given to two takers.
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>>;
+
+    /// Changes a record otherwise than by running it ([`Record::amend`]), and writes an [`AuditEntry`] in the same step.
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>>;
+
+    /// A page of the audit, oldest first, of one operation or of all. At most `limit` (1 to 1,000; others are clamped).
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<(Vec<AuditEntry>, Option<Cursor>), StoreError>>;
+
+    /// Counts what is not settled; the records of each scope too if `scopes`, which reads all of them. A claim that
+    /// lapsed unattended counts once an arrival or the sweeper has noticed.
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>>;
 
     /// Tends at most `limit` records whose time has come ([`Record::tend`]): lapses, strips answers, forgets.
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>>;
@@ -72,6 +97,8 @@ pub enum Starter {
     Caller,
     /// The system, under a retry policy: the start is a try.
     System,
+    /// The system, with nothing else in flight in its process: a crash before the first heartbeat is this operation's.
+    Alone,
 }
 
 /// A request for the right to run an operation.
@@ -91,6 +118,8 @@ pub struct Claim {
     pub max_run: Duration,
     /// What a lapsed lease becomes.
     pub after_failure: AfterFailure,
+    /// Whether a runner looks after it if it lapses or ends unknown: there is a resolver for operations of this name.
+    pub attended: bool,
     /// How long the record lives on after its end.
     pub retention: Retention,
 }
@@ -135,11 +164,17 @@ pub enum Finish {
     Release {
         /// Time until due; zero for at once.
         after: Duration,
+        /// Whether a start by the system stays a try. One that provably had no effect is none.
+        counts: bool,
+        /// What went wrong.
+        last_error: Option<LastError>,
     },
     /// It may have happened.
     Unknown {
         /// The ambiguous answer, if there was one.
         answer: Option<Answer>,
+        /// What went wrong.
+        last_error: Option<LastError>,
     },
     /// No retry can mend it.
     Dead {
@@ -147,6 +182,8 @@ pub enum Finish {
         reason: DeadReason,
         /// The last failure's answer, if there was one.
         answer: Option<Answer>,
+        /// What went wrong.
+        last_error: Option<LastError>,
     },
 }
 
@@ -156,15 +193,26 @@ impl Finish {
     pub fn state(&self, now: Timestamp) -> State {
         match self {
             Self::Done(outcome) => State::Done(outcome.clone()),
-            Self::Release { after } => State::Waiting { due: now.after(*after) },
-            Self::Unknown { answer } => State::Unknown {
+            Self::Release { after, .. } => State::Waiting { due: now.after(*after) },
+            Self::Unknown { answer, .. } => State::Unknown {
                 cause: Cause::Ambiguous,
                 answer: answer.clone(),
             },
-            Self::Dead { reason, answer } => State::Dead {
+            Self::Dead { reason, answer, .. } => State::Dead {
                 reason: *reason,
                 answer: answer.clone(),
             },
+        }
+    }
+
+    /// What the run said of its failure.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&LastError> {
+        match self {
+            Self::Done(_) => None,
+            Self::Release { last_error, .. } | Self::Unknown { last_error, .. } | Self::Dead { last_error, .. } => {
+                last_error.as_ref()
+            }
         }
     }
 }
@@ -215,6 +263,12 @@ pub struct Filter {
     pub name: Option<String>,
     /// With this key.
     pub key: Option<String>,
+    /// Dead for this reason.
+    pub dead: Option<DeadReason>,
+    /// In its present state since this time or later.
+    pub since: Option<Timestamp>,
+    /// In its present state since before this time.
+    pub before: Option<Timestamp>,
 }
 
 /// Where the next page begins. Opaque: only the store that made it can read it.
@@ -251,6 +305,14 @@ pub struct Summary {
     pub until: Option<Timestamp>,
     /// Status of the stored answer, if there is one.
     pub status: Option<u16>,
+    /// Dead: why.
+    pub dead: Option<DeadReason>,
+    /// What the last failed run said.
+    pub last_error: Option<LastError>,
+    /// Whether its input is stored, so that a runner can run it.
+    pub has_input: bool,
+    /// When a person last sent it back from the dead.
+    pub redriven: Option<Timestamp>,
 }
 
 impl Summary {
@@ -275,6 +337,13 @@ impl Summary {
             since: record.since,
             until,
             status: answer.map(|answer| answer.status),
+            dead: match record.state {
+                State::Dead { reason, .. } => Some(reason),
+                _ => None,
+            },
+            last_error: record.last_error.clone(),
+            has_input: record.input.is_some(),
+            redriven: record.redriven,
         }
     }
 }
@@ -294,29 +363,10 @@ impl Filter {
                 .as_deref()
                 .is_none_or(|name| name == operation.name().as_str())
             && self.key.as_deref().is_none_or(|key| key == operation.key().as_str())
+            && self.dead.is_none_or(|reason| summary.dead == Some(reason))
+            && self.since.is_none_or(|since| summary.since >= since)
+            && self.before.is_none_or(|before| summary.since < before)
     }
-}
-
-/// A person's correction of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Amend {
-    /// Forget the record: its key may run again. Refused while it runs, and for an unknown outcome unless
-    /// `even_unknown`.
-    Forget {
-        /// Accept that an operation that may have happened may happen again.
-        even_unknown: bool,
-    },
-}
-
-/// What became of a correction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Amended {
-    /// The record is gone.
-    Forgotten,
-    /// There is no such record.
-    Absent,
-    /// The record's state forbids it.
-    Refused(StateName),
 }
 
 /// What a sweep did.

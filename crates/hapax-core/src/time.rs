@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The end of time: for what will not come by itself.
+    pub const FOREVER: Self = Self(i64::MAX);
+
     /// From milliseconds since the epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
