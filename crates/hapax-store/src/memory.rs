@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hapax_core::model::Model;
 use hapax_core::{
-    Amend, Amended, BoxFuture, Claim, Claimed, Cursor, Fence, Filter, Finish, Finished, OperationId, Page, RecipeId,
-    Record, Renewed, Store, StoreError, Swept, Timestamp,
+    Amended, Amendment, AuditEntry, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
+    Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, Swept, Take, Taken, Timestamp,
 };
 
 use crate::clock::Clock;
@@ -68,8 +68,29 @@ impl Store for MemoryStore {
         self.step(|model, now| model.list(&filter, after, limit, now))
     }
 
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>> {
-        self.step(|model, now| model.amend(id, &amend, now))
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+        self.step(|model, now| model.enqueue(&enqueue, now))
+    }
+
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        self.step(|model, now| model.take(&take, now))
+    }
+
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
+        self.step(|model, now| model.amend(id, &amendment, now))
+    }
+
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<(Vec<AuditEntry>, Option<Cursor>), StoreError>> {
+        self.step(|model, _| model.audit(id, after, limit))
+    }
+
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
+        self.step(|model, now| model.census(scopes, now))
     }
 
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {
