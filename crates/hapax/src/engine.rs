@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hapax_core::{
-    AfterFailure, Amend, Amended, Answer, AttemptId, Claim, Fence, Fingerprint, Finish, Operation, Refusal, Retention,
-    Starter, Store, StoreError, Timestamp,
+    AfterFailure, Amended, Amendment, Answer, AttemptId, Claim, Fence, Fingerprint, Finish, Operation, Refusal,
+    Retention, Starter, Store, StoreError, Timestamp,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -63,6 +63,10 @@ pub struct RunOptions {
     pub after_failure: AfterFailure,
     /// How long the answer and the fact are kept (24 h, 30 d).
     pub retention: Retention,
+    /// Whether a runner resolves unknown outcomes of these operations (no).
+    pub attended: bool,
+    /// How long after an attempt was cut off a resolver's "not found" counts (30 s).
+    pub settle: Duration,
 }
 
 impl Default for RunOptions {
@@ -72,6 +76,8 @@ impl Default for RunOptions {
             max_run: Duration::from_secs(15 * 60),
             after_failure: AfterFailure::Hold,
             retention: Retention::default(),
+            attended: false,
+            settle: Duration::from_secs(30),
         }
     }
 }
@@ -81,8 +87,15 @@ impl RunOptions {
     #[must_use]
     pub fn ambiguous(&self, answer: Option<Answer>, after: Duration) -> Finish {
         match self.after_failure {
-            AfterFailure::Hold => Finish::Unknown { answer },
-            AfterFailure::Retry => Finish::Release { after },
+            AfterFailure::Hold => Finish::Unknown {
+                answer,
+                last_error: None,
+            },
+            AfterFailure::Retry => Finish::Release {
+                after,
+                counts: true,
+                last_error: None,
+            },
         }
     }
 }
@@ -287,8 +300,8 @@ impl Engine {
     ///
     /// # Errors
     /// The store's failure.
-    pub async fn amend(&self, operation: &Operation, amend: Amend) -> Result<Amended, StoreError> {
-        let amended = self.inner.store.amend(operation.id(), amend).await?;
+    pub async fn amend(&self, operation: &Operation, amendment: Amendment) -> Result<Amended, StoreError> {
+        let amended = self.inner.store.amend(operation.id(), amendment).await?;
         self.inner.cache.forget(operation);
         Ok(amended)
     }
@@ -319,6 +332,7 @@ impl Arrival {
             lease: self.options.lease,
             max_run: self.options.max_run,
             after_failure: self.options.after_failure,
+            attended: self.options.attended,
             retention: self.options.retention,
         })
     }

@@ -71,9 +71,14 @@ impl Cache {
             fence: hapax_core::Fence::new(0),
             attempt: claim.attempt,
             tries: 0,
+            crashes: 0,
             created: at,
             since: at,
             retention: claim.retention,
+            input: None,
+            last_error: None,
+            redriven: None,
+            wake_at: None,
             state: State::Done(outcome),
         });
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hapax_core::{
-    BoxFuture, Claim, Finish, Finished, Lease, Operation, Refusal, Renewed, Ruling, State, StateName, Store,
-    StoreError, Timestamp,
+    AfterFailure, BoxFuture, Claim, Finish, Finished, LastError, Lease, Operation, Refusal, Renewed, Ruling, State,
+    StateName, Store, StoreError, Timestamp,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -149,11 +149,7 @@ impl<R: Send + 'static> Drive<R> {
             Ok(Ended { finish, reply }) => (finish, Ok(reply)),
             Err(_) => {
                 inner.emit(&Event::Panicked { operation });
-                let finish = match claim.after_failure {
-                    hapax_core::AfterFailure::Hold => Finish::Unknown { answer: None },
-                    hapax_core::AfterFailure::Retry => Finish::Release { after: Duration::ZERO },
-                };
-                (finish, Err(RunError::Panicked))
+                (panicked(claim.after_failure), Err(RunError::Panicked))
             }
         };
         failpoint::hit(Failpoint::BeforeFinish);
@@ -170,6 +166,22 @@ impl<R: Send + 'static> Drive<R> {
         if let Some((reply, told)) = reply {
             answer(reply, told);
         }
+    }
+}
+
+/// A panic proves nothing.
+fn panicked(after_failure: AfterFailure) -> Finish {
+    let last_error = Some(LastError::new("the handler panicked"));
+    match after_failure {
+        AfterFailure::Hold => Finish::Unknown {
+            answer: None,
+            last_error,
+        },
+        AfterFailure::Retry => Finish::Release {
+            after: Duration::ZERO,
+            counts: true,
+            last_error,
+        },
     }
 }
 
@@ -273,7 +285,12 @@ async fn give_back(inner: Arc<Inner>, claim: Claim) {
         return;
     };
     if let Ruling::Won(lease) = claimed.ruling {
-        let (id, finish) = (claim.operation.id(), Finish::Release { after: Duration::ZERO });
+        let id = claim.operation.id();
+        let finish = Finish::Release {
+            after: Duration::ZERO,
+            counts: false,
+            last_error: None,
+        };
         // If this fails too, the lease lapses.
         let _: Result<_, _> = inner
             .insist("finish", patience, |store| {

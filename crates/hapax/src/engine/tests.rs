@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hapax_core::{
-    BoxFuture, Cause, Claimed, Cursor, Filter, Finished, Key, Name, OperationId, Outcome, Page, RecipeId, Record,
-    Renewed, Scope, State, StoreErrorKind, Swept,
+    Amend, Audit, AuditEntry, BoxFuture, Cause, Census, Claimed, Cursor, Enqueue, Enqueued, Filter, Finished, Key,
+    Name, OperationId, Outcome, Page, RecipeId, Record, Renewed, Scope, State, StoreErrorKind, Swept, Take, Taken,
 };
 use hapax_store::{Clock, MemoryStore};
 use tokio::sync::{Notify, Semaphore};
@@ -52,6 +52,25 @@ fn done(body: &'static str) -> Finish {
         headers: vec![],
         body: body.into(),
     }))
+}
+
+fn released() -> Finish {
+    Finish::Release {
+        after: Duration::ZERO,
+        counts: false,
+        last_error: None,
+    }
+}
+
+fn forget() -> Amendment {
+    Amendment {
+        amend: Amend::Forget { even_unknown: false },
+        fence: None,
+        audit: Audit {
+            actor: "test".into(),
+            reason: "test".into(),
+        },
+    }
 }
 
 async fn ended(finish: Finish) -> Ended<&'static str> {
@@ -154,8 +173,25 @@ impl Store for Flaky {
     fn list(&self, filter: Filter, after: Option<Cursor>, limit: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
         self.store.list(filter, after, limit)
     }
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>> {
-        self.store.amend(id, amend)
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
+        self.store.amend(id, amendment)
+    }
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+        self.store.enqueue(enqueue)
+    }
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        self.store.take(take)
+    }
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<(Vec<AuditEntry>, Option<Cursor>), StoreError>> {
+        self.store.audit(id, after, limit)
+    }
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
+        self.store.census(scopes)
     }
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {
         self.store.sweep(limit)
@@ -200,7 +236,7 @@ async fn a_replay_asks_the_store_again_when_the_cache_is_old_and_when_the_answer
     engine.run(arrival("k", SECOND), |_| ended(done("a"))).await.unwrap();
     sleep(11 * SECOND).await;
     let id = arrival("k", SECOND).operation.id();
-    store.amend(id, Amend::Forget { even_unknown: false }).await.unwrap();
+    store.amend(id, forget()).await.unwrap();
     assert!(matches!(
         engine.run(arrival("k", SECOND), |_| ended(done("b"))).await.unwrap(),
         Reply::Ran(_)
@@ -307,7 +343,7 @@ async fn a_waiter_runs_what_was_released() {
     let work = Work::new();
     let engine = engine(memory());
     let first = tokio::spawn({
-        let (engine, handler) = (engine.clone(), work.handler(Finish::Release { after: Duration::ZERO }));
+        let (engine, handler) = (engine.clone(), work.handler(released()));
         async move { engine.run(arrival("k", SECOND), handler).await }
     });
     work.began.notified().await;

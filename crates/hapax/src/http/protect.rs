@@ -319,7 +319,7 @@ where
     if let Meaning::NoEffect { after } = meaning {
         // Nothing of it is kept, so that it need not be whole.
         let response = Response::from_parts(parts, Body::passed(body));
-        return (Finish::Release { after }, response, Verdict::Released);
+        return (released(after), response, Verdict::Released);
     }
     let (kept, body) = match answer::capture(&parts.headers, body, route.capture).await {
         Captured::Whole(data, trailers) => {
@@ -341,6 +341,14 @@ where
     }
 }
 
+fn released(after: Duration) -> Finish {
+    Finish::Release {
+        after,
+        counts: false,
+        last_error: None,
+    }
+}
+
 /// The most that stored headers take beside the body.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
@@ -348,7 +356,7 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 fn failed<B>(proof: Proof, route: &Route, kept: Option<hapax_core::Answer>) -> (Finish, Response<Body<B>>, Verdict) {
     let after = Duration::ZERO;
     let (finish, verdict) = match proof {
-        Proof::Unsent => (Finish::Release { after }, Verdict::Released),
+        Proof::Unsent => (released(after), Verdict::Released),
         Proof::TimedOut | Proof::Reset => (route.run.ambiguous(kept, after), Verdict::Ambiguous),
     };
     (finish, proof.details().response(route.profile), verdict)

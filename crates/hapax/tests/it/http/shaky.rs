@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hapax::core::{
-    Amend, Amended, BoxFuture, Claim, Claimed, Cursor, Fence, Filter, Finish, Finished, OperationId, Page, RecipeId,
-    Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Timestamp,
+    Amended, Amendment, AuditEntry, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter,
+    Finish, Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Take,
+    Taken, Timestamp,
 };
 use hapax::store::MemoryStore;
 
@@ -74,8 +75,29 @@ impl Store for Shaky {
         self.ask(|store| store.list(filter, after, limit))
     }
 
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>> {
-        self.ask(|store| store.amend(id, amend))
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
+        self.ask(|store| store.amend(id, amendment))
+    }
+
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+        self.ask(|store| store.enqueue(enqueue))
+    }
+
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        self.ask(|store| store.take(take))
+    }
+
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<(Vec<AuditEntry>, Option<Cursor>), StoreError>> {
+        self.ask(|store| store.audit(id, after, limit))
+    }
+
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
+        self.ask(|store| store.census(scopes))
     }
 
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {

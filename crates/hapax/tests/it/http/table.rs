@@ -292,6 +292,7 @@ async fn bury(world: &World, key: &str, with_answer: bool) {
     let finish = Finish::Dead {
         reason: DeadReason::Poison,
         answer: answer.filter(|_| with_answer),
+        last_error: None,
     };
     world
         .store
