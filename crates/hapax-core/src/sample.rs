@@ -96,3 +96,95 @@ pub(crate) fn answer(status: u16) -> Answer {
         body: Bytes::from_static(b"body"),
     }
 }
+
+pub(crate) fn unknown(cause: Cause) -> State {
+    State::Unknown { cause, answer: None }
+}
+
+pub(crate) fn done() -> State {
+    State::Done(Outcome::Answer(answer(201)))
+}
+
+pub(crate) fn not_kept(why: NotKept) -> State {
+    State::Done(Outcome::NotKept(why))
+}
+
+pub(crate) fn dead(reason: DeadReason) -> State {
+    State::Dead { reason, answer: None }
+}
+
+pub(crate) fn waiting(due: i64) -> State {
+    State::Waiting { due: at(due) }
+}
+
+pub(crate) fn input() -> Input {
+    Input(Bytes::from_static(b"input"))
+}
+
+pub(crate) fn failure(text: &str) -> Option<LastError> {
+    Some(LastError::new(text))
+}
+
+/// The record with input, and so with a runner to look at it from `wake_at` on.
+pub(crate) fn with_input(record: Record, wake_at: i64) -> Record {
+    Record {
+        input: Some(input()),
+        wake_at: Some(at(wake_at)),
+        ..record
+    }
+}
+
+/// What attempt 2 asks a runner to do with `s/n/k` in 10 ms.
+pub(crate) fn enqueue() -> Enqueue {
+    let claim = claim();
+    Enqueue {
+        operation: claim.operation,
+        fingerprint: claim.fingerprint,
+        attempt: attempt(2),
+        input: input(),
+        delay: ms(10),
+        retention: claim.retention,
+    }
+}
+
+/// The name `n` in retry mode with five tries, no crash held against an operation and nobody to resolve it.
+pub(crate) fn take_name() -> TakeName {
+    TakeName {
+        name: Name::new("n").unwrap(),
+        lease: ms(LEASE_MS),
+        max_run: ms(MAX_RUN_MS),
+        after_failure: AfterFailure::Retry,
+        tries: 5,
+        crashes_count: false,
+        resolves: false,
+    }
+}
+
+/// A take by attempt 9 of at most ten records of [`take_name`].
+pub(crate) fn take() -> Take {
+    Take {
+        attempt: attempt(9),
+        names: vec![take_name()],
+        limit: 10,
+        alone: false,
+        again: false,
+    }
+}
+
+pub(crate) fn amendment(amend: Amend) -> Amendment {
+    Amendment {
+        amend,
+        fence: None,
+        audit: Audit {
+            actor: "ann".into(),
+            reason: "why not".into(),
+        },
+    }
+}
+
+pub(crate) fn resolve(resolution: Resolution) -> Amend {
+    Amend::Resolve {
+        resolution,
+        settle: ms(20),
+    }
+}

@@ -1,25 +1,6 @@
 use super::*;
 use crate::sample::*;
 
-fn dead() -> State {
-    State::Dead {
-        reason: DeadReason::Exhausted,
-        answer: None,
-    }
-}
-
-fn unknown(cause: Cause) -> State {
-    State::Unknown { cause, answer: None }
-}
-
-fn done() -> State {
-    State::Done(Outcome::Answer(answer(201)))
-}
-
-fn not_kept(why: NotKept) -> State {
-    State::Done(Outcome::NotKept(why))
-}
-
 #[test]
 fn a_first_start() {
     let (record, lease) = Record::started(None, &claim(), Fence::new(9), at(1000));
@@ -29,13 +10,19 @@ fn a_first_start() {
         fence: Fence::new(9),
         attempt: attempt(1),
         tries: 0,
+        crashes: 0,
         created: at(1000),
         since: at(1000),
         retention: claim().retention,
+        input: None,
+        last_error: None,
+        redriven: None,
+        wake_at: None,
         state: State::Running {
             deadline: at(1030),
             run_until: at(1100),
             after_failure: AfterFailure::Hold,
+            starter: Starter::Caller,
         },
     };
     assert_eq!(record, expected);
@@ -50,9 +37,11 @@ fn a_first_start() {
 
 #[test]
 fn a_later_start_keeps_the_creation_and_takes_the_rest_from_its_claim() {
-    let before = record(State::Waiting { due: at(5) }, 5);
+    let mut before = with_input(record(waiting(5), 5), 5);
+    (before.crashes, before.last_error, before.redriven) = (2, failure("refused"), Some(at(4)));
     let mut claim = claim();
     claim.attempt = attempt(2);
+    claim.starter = Starter::Caller;
     claim.after_failure = AfterFailure::Retry;
     claim.retention.replay_for = ms(1);
     let (record, lease) = Record::started(Some(&before), &claim, Fence::new(9), at(1000));
@@ -67,21 +56,49 @@ fn a_later_start_keeps_the_creation_and_takes_the_rest_from_its_claim() {
         }
     ));
     assert_eq!((record.tries, lease.tries), (3, 3), "a caller's start is no try");
+    assert_eq!(
+        (record.crashes, record.input, record.last_error, record.redriven),
+        (2, Some(input()), failure("refused"), Some(at(4)))
+    );
 }
 
 #[test]
 fn only_the_systems_starts_are_tries() {
-    let mut claim = claim();
-    claim.starter = Starter::System;
-    let (first, lease) = Record::started(None, &claim, Fence::new(1), at(0));
-    assert_eq!((first.tries, lease.tries), (1, 1));
-    let mut before = record(State::Waiting { due: at(0) }, 0);
-    assert_eq!(Record::started(Some(&before), &claim, Fence::new(9), at(0)).0.tries, 4);
-    before.tries = u32::MAX;
-    assert_eq!(
-        Record::started(Some(&before), &claim, Fence::new(9), at(0)).0.tries,
-        u32::MAX
-    );
+    for (starter, first, later) in [(Starter::Caller, 0, 3), (Starter::System, 1, 4), (Starter::Alone, 1, 4)] {
+        let mut claim = claim();
+        claim.starter = starter;
+        let (record, lease) = Record::started(None, &claim, Fence::new(1), at(0));
+        assert_eq!((record.tries, lease.tries), (first, first), "{starter}");
+        assert!(matches!(record.state, State::Running { starter: started, .. } if started == starter));
+        let mut before = record_of_three_tries();
+        let (record, _) = Record::started(Some(&before), &claim, Fence::new(9), at(0));
+        assert_eq!(record.tries, later, "{starter}");
+        before.tries = u32::MAX;
+        let (record, _) = Record::started(Some(&before), &claim, Fence::new(9), at(0));
+        assert_eq!(record.tries, u32::MAX, "{starter}");
+    }
+}
+
+fn record_of_three_tries() -> Record {
+    record(waiting(0), 0)
+}
+
+#[test]
+fn a_runner_looks_at_the_deadline_of_what_it_attends_or_can_run() {
+    let plain = record(waiting(0), 0);
+    let stored = with_input(plain.clone(), 0);
+    for (attended, before, wake_at) in [
+        (false, None, None),
+        (true, None, Some(at(1030))),
+        (false, Some(&plain), None),
+        (true, Some(&plain), Some(at(1030))),
+        (false, Some(&stored), Some(at(1030))),
+        (true, Some(&stored), Some(at(1030))),
+    ] {
+        let claim = Claim { attended, ..claim() };
+        let (record, _) = Record::started(before, &claim, Fence::new(9), at(1000));
+        assert_eq!(record.wake_at, wake_at, "attended {attended}, {before:?}");
+    }
 }
 
 #[test]
@@ -109,14 +126,30 @@ fn only_a_claim_in_hold_mode_lapses_and_not_before_its_deadline() {
         assert_eq!(running(AfterFailure::Hold).lapsed(at(now)), Some(lapsed));
         for state in [
             running(AfterFailure::Retry).state,
-            State::Waiting { due: at(0) },
+            waiting(0),
             unknown(Cause::Ambiguous),
             done(),
-            dead(),
+            dead(DeadReason::Poison),
         ] {
             assert_eq!(record(state, 0).lapsed(at(now)), None);
         }
     }
+}
+
+#[test]
+fn a_lapse_keeps_what_the_record_carries_and_wakes_who_attends_it() {
+    let mut running = with_input(running(AfterFailure::Hold), 40);
+    (running.crashes, running.last_error, running.redriven) = (1, failure("refused"), Some(at(2)));
+    let lapsed = Record {
+        since: at(50),
+        wake_at: Some(at(50)),
+        state: unknown(Cause::Lapsed),
+        ..running.clone()
+    };
+    assert_eq!(running.lapsed(at(60)), Some(lapsed));
+    running.wake_at = None;
+    let wake_at = running.lapsed(at(60)).and_then(|record| record.wake_at);
+    assert_eq!(wake_at, Some(Timestamp::FOREVER), "nobody attends it");
 }
 
 #[test]
@@ -144,29 +177,45 @@ fn only_the_holder_renews() {
         assert_eq!(verdict, RenewVerdict::Fenced);
     }
     for state in [
-        State::Waiting { due: at(0) },
+        waiting(0),
         unknown(Cause::Lapsed),
         unknown(Cause::Ambiguous),
         done(),
-        dead(),
+        dead(DeadReason::Exhausted),
     ] {
         let verdict = record(state, 0).renew(Fence::new(7), ms(30), at(10));
         assert_eq!(verdict, RenewVerdict::Fenced);
     }
 }
 
-fn finishes() -> [Finish; 4] {
+fn finishes() -> [Finish; 5] {
+    let release = |counts| Finish::Release {
+        after: ms(20),
+        counts,
+        last_error: failure("released"),
+    };
     [
         Finish::Done(Outcome::Answer(answer(201))),
-        Finish::Release { after: ms(20) },
+        release(true),
+        release(false),
         Finish::Unknown {
             answer: Some(answer(502)),
+            last_error: failure("in doubt"),
         },
         Finish::Dead {
             reason: DeadReason::Poison,
             answer: Some(answer(500)),
+            last_error: failure("dead"),
         },
     ]
+}
+
+/// What a finish makes of a record without input that nobody attends.
+fn finished(finish: &Finish, now: i64) -> Record {
+    Record {
+        last_error: finish.last_error().cloned(),
+        ..record(finish.state(at(now)), now)
+    }
 }
 
 #[test]
@@ -175,7 +224,7 @@ fn the_holder_finishes_even_late() {
     for before in running {
         for finish in finishes() {
             for now in [10, 50, 1000] {
-                let becomes = record(finish.state(at(now)), now);
+                let becomes = finished(&finish, now);
                 let verdict = before.finish(Fence::new(7), &finish, at(now));
                 assert_eq!(verdict, FinishVerdict::Becomes(Box::new(becomes)));
             }
@@ -190,7 +239,7 @@ fn an_unknown_run_reports_what_became_of_it_but_no_second_doubt() {
         for finish in finishes() {
             let expected = match &finish {
                 Finish::Unknown { .. } => FinishVerdict::Already,
-                known => FinishVerdict::Becomes(Box::new(record(known.state(at(90)), 90))),
+                known => FinishVerdict::Becomes(Box::new(finished(known, 90))),
             };
             assert_eq!(before.finish(Fence::new(7), &finish, at(90)), expected);
         }
@@ -200,10 +249,10 @@ fn an_unknown_run_reports_what_became_of_it_but_no_second_doubt() {
 #[test]
 fn the_first_finish_stands() {
     for state in [
-        State::Waiting { due: at(0) },
+        waiting(0),
         done(),
         not_kept(NotKept::Expired),
-        dead(),
+        dead(DeadReason::Exhausted),
     ] {
         for finish in finishes() {
             let verdict = record(state.clone(), 0).finish(Fence::new(7), &finish, at(90));
@@ -217,10 +266,10 @@ fn another_fence_finishes_nothing_in_any_state() {
     for state in [
         running(AfterFailure::Hold).state,
         running(AfterFailure::Retry).state,
-        State::Waiting { due: at(0) },
+        waiting(0),
         unknown(Cause::Lapsed),
         done(),
-        dead(),
+        dead(DeadReason::Exhausted),
     ] {
         for finish in finishes() {
             for fence in [6, 8] {
@@ -231,29 +280,72 @@ fn another_fence_finishes_nothing_in_any_state() {
     }
 }
 
+/// What each finish makes of a record that carries input, an error, two crashes and three tries.
+fn finished_with_input(starter: Starter, finish: &Finish) -> Record {
+    let mut before = with_input(running(AfterFailure::Retry), 50);
+    (before.crashes, before.last_error, before.redriven) = (2, failure("before"), Some(at(1)));
+    if let State::Running { starter: started, .. } = &mut before.state {
+        *started = starter;
+    }
+    match before.finish(Fence::new(7), finish, at(40)) {
+        FinishVerdict::Becomes(record) => *record,
+        verdict => panic!("{verdict:?}"),
+    }
+}
+
 #[test]
-fn forgetting_by_hand() {
-    let amend = |record: &Record, even_unknown, now| record.amend(&Amend::Forget { even_unknown }, at(now));
-    for even_unknown in [false, true] {
-        let live = Amended::Refused(StateName::Running);
-        assert_eq!(amend(&running(AfterFailure::Hold), even_unknown, 49), live);
-        assert_eq!(amend(&running(AfterFailure::Retry), even_unknown, 49), live);
-        assert_eq!(
-            amend(&running(AfterFailure::Retry), even_unknown, 1000),
-            live,
-            "its holder may still run"
-        );
-        for state in [State::Waiting { due: at(0) }, done(), dead()] {
-            assert_eq!(amend(&record(state, 0), even_unknown, 10), Amended::Forgotten);
+fn a_finish_keeps_what_the_next_run_needs_and_drops_it_when_done() {
+    let [done, released, uncounted, unknown, dead] = finishes();
+    for (finish, input, wake_at) in [
+        (done, None, None),
+        (released, Some(input()), Some(at(60))),
+        (uncounted, Some(input()), Some(at(60))),
+        (unknown, Some(input()), Some(at(40))),
+        (dead, Some(input()), Some(Timestamp::FOREVER)),
+    ] {
+        let record = finished_with_input(Starter::System, &finish);
+        assert_eq!((record.input, record.wake_at), (input, wake_at), "{finish:?}");
+        assert_eq!(record.last_error.as_ref(), finish.last_error(), "{finish:?}");
+        assert_eq!((record.crashes, record.redriven), (0, Some(at(1))), "{finish:?}");
+        assert_eq!((record.fence, record.attempt), (Fence::new(7), attempt(1)));
+    }
+}
+
+#[test]
+fn only_a_release_without_effect_gives_the_systems_start_back() {
+    for starter in Starter::ALL {
+        for finish in finishes() {
+            let back = matches!(finish, Finish::Release { counts: false, .. }) && *starter != Starter::Caller;
+            let tries = finished_with_input(*starter, &finish).tries;
+            assert_eq!(tries, if back { 2 } else { 3 }, "{starter}, {finish:?}");
         }
     }
-    for unknown in [
-        running(AfterFailure::Hold),
-        record(unknown(Cause::Lapsed), 50),
-        record(unknown(Cause::Ambiguous), 0),
-    ] {
-        assert_eq!(amend(&unknown, false, 50), Amended::Refused(StateName::Unknown));
-        assert_eq!(amend(&unknown, true, 50), Amended::Forgotten);
+    let mut unknown = record(unknown(Cause::Ambiguous), 0);
+    unknown.crashes = 1;
+    for finish in finishes() {
+        if let FinishVerdict::Becomes(record) = unknown.finish(Fence::new(7), &finish, at(9)) {
+            assert_eq!(
+                (record.tries, record.crashes),
+                (3, 0),
+                "who started it is not known any more"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_doubt_about_what_a_runner_attends_is_its_to_resolve_at_once() {
+    let doubt = Finish::Unknown {
+        answer: None,
+        last_error: None,
+    };
+    for (before, after) in [(None, Timestamp::FOREVER), (Some(at(50)), at(40))] {
+        let mut running = running(AfterFailure::Hold);
+        running.wake_at = before;
+        let FinishVerdict::Becomes(record) = running.finish(Fence::new(7), &doubt, at(40)) else {
+            panic!("the holder finishes");
+        };
+        assert_eq!(record.wake_at, Some(after));
     }
 }
 
@@ -280,7 +372,7 @@ fn tending_lapses_strips_and_forgets_at_the_boundary() {
         stripped.state,
         not_kept(NotKept::TooLarge),
         not_kept(NotKept::Discarded),
-        dead(),
+        dead(DeadReason::Exhausted),
     ] {
         assert_eq!(record(state.clone(), 0).tend(before_end), Tended::Keep(at(REMEMBER_MS)));
         assert_eq!(record(state, 0).tend(at(REMEMBER_MS)), Tended::Forget);
@@ -328,8 +420,27 @@ fn what_is_forgotten_when() {
     assert_eq!(forget_at(unknown(Cause::Ambiguous), 0), None);
     assert_eq!(forget_at(State::Waiting { due: at(9) }, 5), Some(at(9 + REPLAY_MS)));
     assert_eq!(forget_at(State::Waiting { due: at(5) }, 9), Some(at(9 + REPLAY_MS)));
+    for state in [
+        running(AfterFailure::Hold).state,
+        running(AfterFailure::Retry).state,
+        waiting(9),
+    ] {
+        let stored = with_input(record(state, 5), 0);
+        assert_eq!(stored.forget_at(), None, "a runner will run it: {stored:?}");
+        assert_eq!(
+            stored.tend(at(10)),
+            Tended::Keep(if stored.lapsed(at(50)).is_some() {
+                at(1010)
+            } else {
+                at(10 + REPLAY_MS)
+            })
+        );
+    }
+    for state in [done(), dead(DeadReason::Refused)] {
+        assert_eq!(with_input(record(state, 5), 0).forget_at(), Some(at(5 + REMEMBER_MS)));
+    }
     assert_eq!(forget_at(done(), 5), Some(at(5 + REMEMBER_MS)));
-    assert_eq!(forget_at(dead(), 5), Some(at(5 + REMEMBER_MS)));
+    assert_eq!(forget_at(dead(DeadReason::Exhausted), 5), Some(at(5 + REMEMBER_MS)));
     assert_eq!(record(done(), 5).answer_until(), at(5 + REPLAY_MS));
 }
 
@@ -355,10 +466,10 @@ fn default_retention_is_a_day_and_thirty() {
 fn states_know_their_names() {
     for (state, name) in [
         (running(AfterFailure::Hold).state, StateName::Running),
-        (State::Waiting { due: at(0) }, StateName::Waiting),
+        (waiting(0), StateName::Waiting),
         (unknown(Cause::Lapsed), StateName::Unknown),
         (done(), StateName::Done),
-        (dead(), StateName::Dead),
+        (dead(DeadReason::Exhausted), StateName::Dead),
     ] {
         assert_eq!(state.name(), name);
     }
@@ -380,6 +491,7 @@ macro_rules! round_trip {
 #[test]
 fn text_codes_are_stable_and_round_trip() {
     round_trip!(StateName: "running", "waiting", "unknown", "done", "dead");
+    round_trip!(Starter: "caller", "system", "alone");
     round_trip!(AfterFailure: "hold", "retry");
     round_trip!(Cause: "lapsed", "ambiguous");
     round_trip!(DeadReason: "exhausted", "poison", "mismatch", "refused");

@@ -7,28 +7,55 @@ use crate::sample::*;
 fn each_finish_leads_to_its_state() {
     let kept = Outcome::Answer(answer(201));
     assert_eq!(Finish::Done(kept.clone()).state(at(5)), State::Done(kept));
-    assert_eq!(
-        Finish::Release { after: ms(7) }.state(at(5)),
-        State::Waiting { due: at(12) }
-    );
-    let forever = Finish::Release { after: Duration::MAX };
-    assert_eq!(forever.state(at(5)), State::Waiting { due: at(i64::MAX) });
-    for answer in [None, Some(answer(502))] {
-        let (cause, reason) = (Cause::Ambiguous, DeadReason::Refused);
-        let unknown = Finish::Unknown { answer: answer.clone() };
-        assert_eq!(
-            unknown.state(at(5)),
-            State::Unknown {
-                cause,
-                answer: answer.clone()
-            }
-        );
-        let dead = Finish::Dead {
-            reason,
-            answer: answer.clone(),
+    for (after, due) in [(ms(7), at(12)), (Duration::MAX, at(i64::MAX))] {
+        let release = Finish::Release {
+            after,
+            counts: true,
+            last_error: None,
         };
-        assert_eq!(dead.state(at(5)), State::Dead { reason, answer });
+        assert_eq!(release.state(at(5)), State::Waiting { due });
     }
+    let (cause, reason) = (Cause::Ambiguous, DeadReason::Refused);
+    for answer in [None, Some(answer(502))] {
+        let finish = Finish::Unknown {
+            answer: answer.clone(),
+            last_error: None,
+        };
+        let answer_of = answer.clone();
+        assert_eq!(finish.state(at(5)), State::Unknown { cause, answer });
+        let finish = Finish::Dead {
+            reason,
+            answer: answer_of.clone(),
+            last_error: None,
+        };
+        let answer = answer_of;
+        assert_eq!(finish.state(at(5)), State::Dead { reason, answer });
+    }
+}
+
+#[test]
+fn each_finish_but_done_may_say_what_went_wrong() {
+    for last_error in [None, failure("refused")] {
+        for finish in [
+            Finish::Release {
+                after: ms(0),
+                counts: true,
+                last_error: last_error.clone(),
+            },
+            Finish::Unknown {
+                answer: None,
+                last_error: last_error.clone(),
+            },
+            Finish::Dead {
+                reason: DeadReason::Refused,
+                answer: None,
+                last_error: last_error.clone(),
+            },
+        ] {
+            assert_eq!(finish.last_error(), last_error.as_ref());
+        }
+    }
+    assert_eq!(Finish::Done(Outcome::Answer(answer(201))).last_error(), None);
 }
 
 fn summary(state: State) -> Summary {
@@ -50,8 +77,23 @@ fn a_summary_shows_the_record_without_its_answer() {
         since: at(4),
         until: None,
         status: None,
+        dead: None,
+        last_error: None,
+        has_input: false,
+        redriven: None,
     };
     assert_eq!(summary(lapsed), expected);
+    let mut carrying = with_input(record(dead(DeadReason::Poison), 4), 0);
+    (carrying.last_error, carrying.redriven) = (failure("refused"), Some(at(2)));
+    let expected = Summary {
+        state: StateName::Dead,
+        dead: Some(DeadReason::Poison),
+        last_error: failure("refused"),
+        has_input: true,
+        redriven: Some(at(2)),
+        ..expected
+    };
+    assert_eq!(Summary::of(&carrying, at(49)), expected);
 }
 
 #[test]
@@ -115,35 +157,53 @@ fn a_lapsed_claim_is_listed_as_unknown() {
 
 #[test]
 fn a_filter_needs_all_its_parts() {
-    let summary = summary(State::Waiting { due: at(60) });
+    let summary = summary(dead(DeadReason::Poison));
     let text = |text: &str| Some(text.to_owned());
     let right = Filter {
-        state: Some(StateName::Waiting),
+        state: Some(StateName::Dead),
         scope: text("s"),
         name: text("n"),
         key: text("k"),
+        dead: Some(DeadReason::Poison),
+        since: Some(at(4)),
+        before: Some(at(5)),
     };
     assert!(Filter::default().holds(&summary));
     assert!(right.holds(&summary));
-    for wrong in [
-        Filter {
-            state: Some(StateName::Done),
-            ..right.clone()
-        },
-        Filter {
-            scope: text("n"),
-            ..right.clone()
-        },
-        Filter {
-            name: text("k"),
-            ..right.clone()
-        },
-        Filter {
-            key: text("s"),
-            ..right
-        },
+    let wrong: [fn(&mut Filter); 7] = [
+        |filter| filter.state = Some(StateName::Done),
+        |filter| filter.scope = Some("n".into()),
+        |filter| filter.name = Some("k".into()),
+        |filter| filter.key = Some("s".into()),
+        |filter| filter.dead = Some(DeadReason::Refused),
+        |filter| filter.since = Some(at(5)),
+        |filter| filter.before = Some(at(4)),
+    ];
+    for spoil in wrong {
+        let mut filter = right.clone();
+        spoil(&mut filter);
+        assert!(!filter.holds(&summary), "{filter:?}");
+    }
+    let only_dead = Filter {
+        dead: Some(DeadReason::Poison),
+        ..Filter::default()
+    };
+    assert!(!only_dead.holds(&Summary::of(&record(waiting(60), 4), at(49))));
+}
+
+#[test]
+fn each_amendment_has_its_word_and_only_one_says_it_did_not_happen() {
+    let happened = Resolution::Done(Outcome::NotKept(NotKept::TooLarge));
+    for (amend, word, not_done) in [
+        (Amend::Forget { even_unknown: false }, "forget", false),
+        (Amend::Forget { even_unknown: true }, "forget", false),
+        (resolve(happened), "resolve-done", false),
+        (resolve(Resolution::NotDone), "resolve-not-done", true),
+        (resolve(Resolution::Dead), "resolve-dead", false),
+        (Amend::Redrive, "redrive", false),
+        (Amend::Discard, "discard", false),
     ] {
-        assert!(!wrong.holds(&summary), "{wrong:?}");
+        assert_eq!((amend.as_str(), amend.is_not_done()), (word, not_done));
     }
 }
 
