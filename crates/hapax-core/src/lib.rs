@@ -23,9 +23,9 @@ pub use decide::{Refusal, Verdict, decide};
 pub use fingerprint::{Fingerprint, RecipeId};
 pub use record::{AfterFailure, Cause, DeadReason, Input, LastError, Record, Retention, State, StateName};
 pub use store::{
-    Amend, Amended, Amendment, Audit, AuditEntry, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Filter,
-    Finish, Finished, Lease, Page, Renewed, Resolution, Ruling, Starter, Store, StoreError, StoreErrorKind, Summary,
-    Swept, Take, TakeName, Taken, Work,
+    Amend, Amended, Amendment, Audit, AuditEntry, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue,
+    Enqueued, Filter, Finish, Finished, Lease, Page, Renewed, Resolution, Ruling, Starter, Store, StoreError,
+    StoreErrorKind, Summary, Swept, Take, TakeName, Taken, Work,
 };
 pub use time::Timestamp;
 pub use words::{AttemptId, Fence, Key, Name, Operation, OperationId, Scope, WordError};

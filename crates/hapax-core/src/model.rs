@@ -10,8 +10,8 @@ use crate::record::{
     AmendVerdict, EnqueueVerdict, FinishVerdict, Record, RenewVerdict, State, StateName, TakeVerdict, Tended,
 };
 use crate::store::{
-    Amended, Amendment, AuditEntry, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Filter, Finish, Finished, Page,
-    Renewed, Ruling, Starter, Summary, Swept, Take, TakeName, Taken, Work,
+    Amended, Amendment, AuditEntry, AuditPage, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Filter, Finish,
+    Finished, Page, Renewed, Ruling, Starter, Summary, Swept, Take, TakeName, Taken, Work,
 };
 use crate::time::Timestamp;
 use crate::words::{Fence, OperationId, Scope};
@@ -250,12 +250,7 @@ impl Model {
 
     /// See [`Store::audit`](crate::Store::audit).
     #[must_use]
-    pub fn audit(
-        &self,
-        id: Option<OperationId>,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> (Vec<AuditEntry>, Option<Cursor>) {
+    pub fn audit(&self, id: Option<OperationId>, after: Option<Cursor>, limit: usize) -> AuditPage {
         let limit = limit.clamp(1, 1000);
         let start = after.map_or(0, |Cursor(position)| usize::try_from(position).unwrap_or(0));
         let mut found = self

@@ -20,7 +20,7 @@ use crate::record::{AfterFailure, Cause, DeadReason, LastError, Record, Retentio
 use crate::time::Timestamp;
 use crate::words::{AttemptId, Fence, Operation, OperationId};
 
-pub use amend::{Amend, Amended, Amendment, Audit, AuditEntry, Resolution};
+pub use amend::{Amend, Amended, Amendment, Audit, AuditEntry, AuditPage, Resolution};
 pub use queue::{Census, Enqueue, Enqueued, Take, TakeName, Taken, Work};
 
 /// A boxed future, so that the contract can be a trait object.
@@ -67,7 +67,7 @@ pub trait Store: Send + Sync + 'static {
         id: Option<OperationId>,
         after: Option<Cursor>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<(Vec<AuditEntry>, Option<Cursor>), StoreError>>;
+    ) -> BoxFuture<'_, Result<AuditPage, StoreError>>;
 
     /// Counts what is not settled; the records of each scope too if `scopes`, which reads all of them. A claim that
     /// lapsed unattended counts once an arrival or the sweeper has noticed.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Cursor;
 use crate::answer::Outcome;
 use crate::record::{Record, StateName};
 use crate::time::Timestamp;
@@ -122,3 +123,6 @@ pub struct AuditEntry {
     /// The record's state after; `None` if it was forgotten.
     pub after: Option<StateName>,
 }
+
+/// A page of the audit, oldest first, and where to go on; `None` at the end.
+pub type AuditPage = (Vec<AuditEntry>, Option<Cursor>);
