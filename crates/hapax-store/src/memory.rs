@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hapax_core::model::Model;
 use hapax_core::{
-    Amended, Amendment, AuditEntry, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
+    Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
     Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, Swept, Take, Taken, Timestamp,
 };
 
@@ -85,7 +85,7 @@ impl Store for MemoryStore {
         id: Option<OperationId>,
         after: Option<Cursor>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<(Vec<AuditEntry>, Option<Cursor>), StoreError>> {
+    ) -> BoxFuture<'_, Result<AuditPage, StoreError>> {
         self.step(|model, _| model.audit(id, after, limit))
     }
 

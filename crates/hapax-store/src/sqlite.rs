@@ -25,8 +25,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hapax_core::{
-    Amend, Amended, BoxFuture, Claim, Claimed, Cursor, Fence, Filter, Finish, Finished, OperationId, Page, RecipeId,
-    Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Timestamp,
+    Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
+    Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Take, Taken,
+    Timestamp,
 };
 use tokio::sync::oneshot;
 
@@ -37,6 +38,7 @@ use connection::Connector;
 use failure::Failure;
 use queue::Queue;
 use reader::{Look, Reader};
+use step::{Portion, Spot};
 use writer::{Job, Reply, Request, Writer};
 
 /// What an acknowledged commit survives.
@@ -89,6 +91,7 @@ pub struct SqliteStore {
     requests: Arc<Queue<Request>>,
     looks: Arc<Queue<Look>>,
     listings: Arc<Queue<Look>>,
+    counts: Arc<Queue<Look>>,
     checkpointer: Arc<Checkpointer>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -113,6 +116,7 @@ impl SqliteStore {
             requests: Arc::new(Queue::new()),
             looks: Arc::new(Queue::new()),
             listings: Arc::new(Queue::new()),
+            counts: Arc::new(Queue::new()),
             checkpointer: Arc::new(Checkpointer::new(options.checkpoint_pages)),
             threads: Mutex::default(),
             connector,
@@ -129,7 +133,9 @@ impl SqliteStore {
         for _ in 0..options.readers.max(1) {
             store.spawn_reader("hapax-reader", &store.looks)?;
         }
+        // A census may read every record: a thread of its own, so that no listing waits for it.
         store.spawn_reader("hapax-lister", &store.listings)?;
+        store.spawn_reader("hapax-counter", &store.counts)?;
         Ok(store)
     }
 
@@ -165,6 +171,7 @@ impl SqliteStore {
         self.requests.close();
         self.looks.close();
         self.listings.close();
+        self.counts.close();
         self.checkpointer.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // The writer was started first and is waited for last: it empties the log when nobody reads it any more.
@@ -221,6 +228,34 @@ impl SqliteStore {
         }
         Ok(total)
     }
+
+    async fn take_in_portions(&self, take: Take) -> Result<Taken, StoreError> {
+        let mut spot = Spot::first(&take);
+        let take = Arc::new(take);
+        let mut all: Option<Taken> = None;
+        loop {
+            let portion = self.ask(Request::Take, (Arc::clone(&take), spot)).await;
+            let Portion { taken, rest } = match (portion, all.take()) {
+                (Ok(portion), None) => portion,
+                (Ok(Portion { mut taken, rest }), Some(before)) => {
+                    taken.work.splice(..0, before.work);
+                    taken.ended.splice(..0, before.ended);
+                    taken.suspects |= before.suspects;
+                    Portion { taken, rest }
+                }
+                // What the portions before took is not to be lost to its taker.
+                (Err(_), Some(before)) => {
+                    return Ok(Taken { more: true, ..before });
+                }
+                (Err(error), None) => return Err(error),
+            };
+            match rest {
+                None => return Ok(taken),
+                Some(next) => spot = next,
+            }
+            all = Some(taken);
+        }
+    }
 }
 
 fn submit<R, T: Send + 'static>(
@@ -258,8 +293,29 @@ impl Store for SqliteStore {
         submit(&self.listings, |reply| Look::List(filter, after, limit, reply))
     }
 
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>> {
-        self.ask(Request::Amend, (id, amend))
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+        self.ask(Request::Enqueue, enqueue)
+    }
+
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        Box::pin(self.take_in_portions(take))
+    }
+
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
+        self.ask(Request::Amend, (id, amendment))
+    }
+
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<AuditPage, StoreError>> {
+        submit(&self.listings, |reply| Look::Audit(id, after, limit, reply))
+    }
+
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
+        submit(&self.counts, |reply| Look::Census(scopes, reply))
     }
 
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {

@@ -1,25 +1,29 @@
 //! Reading beside the writer, on connections and threads of their own: no caller's runtime is blocked, and none waits
 //! for a commit.
 
+mod census;
+mod listing;
+
 use std::sync::Arc;
 
-use hapax_core::{
-    Cursor, Filter, Key, Name, Operation, OperationId, Page, RecipeId, Record, Scope, Summary, Timestamp,
-};
-use rusqlite::{Connection, Statement, params};
+use hapax_core::{AuditPage, Census, Cursor, Filter, OperationId, Page, RecipeId, Record, Timestamp};
+use rusqlite::{Connection, Statement};
 
 use super::connection::Connector;
 use super::failure::{Failure, Outcome};
-use super::namespaces::MAX_NAMESPACES;
 use super::queue::{CloseOnDrop, Queue};
 use super::row;
-use super::statements::{LIST, META, NAMESPACE_COUNT, NAMESPACES, NEXT_POSITION, RECIPE_TEXT, RECORD, SUMMARY};
+use super::statements::{
+    AUDIT, AUDIT_OF, CENSUS, CENSUS_LAPSED, CENSUS_SCOPES, LIST, LIST_OPEN, META, NAMESPACE_COUNT, NAMESPACES,
+    NEXT_POSITION, OPEN_STRETCH, RECIPE_TEXT, RECORD, SUMMARY,
+};
 use super::writer::{Reply, now};
 use crate::clock::Clock;
 
 /// The most requests answered from one snapshot.
 const MAX_BATCH: usize = 64;
-/// Positions read in one transaction of a listing.
+/// Positions, or records, read in one transaction of a listing: no reading transaction may last long enough to hold up
+/// checkpoints.
 const STRETCH: i64 = 4_096;
 
 /// What a reader is asked.
@@ -27,6 +31,8 @@ pub(super) enum Look {
     Record(OperationId, Reply<(Timestamp, Option<Record>)>),
     RecipeText(RecipeId, Reply<Option<String>>),
     List(Filter, Option<Cursor>, usize, Reply<Page>),
+    Audit(Option<OperationId>, Option<Cursor>, usize, Reply<AuditPage>),
+    Census(bool, Reply<Census>),
 }
 
 /// A reading thread.
@@ -55,10 +61,12 @@ impl Reader {
             Err(error) => return refuse(looks.drain(..), &Failure::from(error)),
         };
         loop {
-            let (lists, others): (Vec<_>, Vec<_>) = looks.drain(..).partition(|look| matches!(look, Look::List(..)));
-            let served = self.serve_snapshot(&mut sql, others).map(|()| {
-                for list in lists {
-                    self.serve_list(&mut sql, list);
+            let (rows, long): (Vec<_>, Vec<_>) = looks
+                .drain(..)
+                .partition(|look| matches!(look, Look::Record(..) | Look::RecipeText(..)));
+            let served = self.serve_snapshot(&mut sql, rows).map(|()| {
+                for look in long {
+                    self.serve_long(&mut sql, look);
                 }
             });
             if served.is_err() || !self.queue.take(looks, MAX_BATCH) {
@@ -89,16 +97,29 @@ impl Reader {
                     let _ = reply.send(sql.text(recipe).map_err(|failure| failure.error()));
                 }
                 // Served by itself.
-                Look::List(..) => {}
+                Look::List(..) | Look::Audit(..) | Look::Census(..) => {}
             }
         }
         sql.end()
     }
 
-    fn serve_list(&self, sql: &mut Statements<'_>, look: Look) {
-        if let Look::List(filter, after, limit, reply) = look {
-            let page = list(sql, &self.clock, &filter, after, limit.clamp(1, 1000));
-            let _ = reply.send(page.map_err(|failure| failure.error()));
+    /// Answers what takes several transactions.
+    fn serve_long(&self, sql: &mut Statements<'_>, look: Look) {
+        match look {
+            Look::List(filter, after, limit, reply) => {
+                let page = listing::list(sql, &self.clock, &filter, after, limit.clamp(1, 1000));
+                let _ = reply.send(page.map_err(|failure| failure.error()));
+            }
+            Look::Audit(id, after, limit, reply) => {
+                let page = listing::audit(sql, id, after, limit.clamp(1, 1000));
+                let _ = reply.send(page.map_err(|failure| failure.error()));
+            }
+            Look::Census(scopes, reply) => {
+                let census = census::census(sql, &self.clock, scopes);
+                let _ = reply.send(census.map_err(|failure| failure.error()));
+            }
+            // Served from one snapshot.
+            Look::Record(..) | Look::RecipeText(..) => {}
         }
     }
 }
@@ -110,6 +131,13 @@ struct Statements<'c> {
     record: Statement<'c>,
     recipe_text: Statement<'c>,
     list: Statement<'c>,
+    list_open: Statement<'c>,
+    open_stretch: Statement<'c>,
+    audit: Statement<'c>,
+    audit_of: Statement<'c>,
+    census: Statement<'c>,
+    census_lapsed: Statement<'c>,
+    census_scopes: Statement<'c>,
     summary: Statement<'c>,
     namespaces: Statement<'c>,
     namespace_count: Statement<'c>,
@@ -125,6 +153,13 @@ impl<'c> Statements<'c> {
             record: connection.prepare(RECORD)?,
             recipe_text: connection.prepare(RECIPE_TEXT)?,
             list: connection.prepare(LIST)?,
+            list_open: connection.prepare(LIST_OPEN)?,
+            open_stretch: connection.prepare(OPEN_STRETCH)?,
+            audit: connection.prepare(AUDIT)?,
+            audit_of: connection.prepare(AUDIT_OF)?,
+            census: connection.prepare(CENSUS)?,
+            census_lapsed: connection.prepare(CENSUS_LAPSED)?,
+            census_scopes: connection.prepare(CENSUS_SCOPES)?,
             summary: connection.prepare(SUMMARY)?,
             namespaces: connection.prepare(NAMESPACES)?,
             namespace_count: connection.prepare(NAMESPACE_COUNT)?,
@@ -150,6 +185,19 @@ impl<'c> Statements<'c> {
         Ok(())
     }
 
+    /// Looks at one snapshot.
+    fn snapshot<T>(&mut self, clock: &Clock, look: impl FnOnce(&mut Self, Timestamp) -> Outcome<T>) -> Outcome<T> {
+        let now = self.begin(clock)?;
+        let found = look(self, now);
+        self.end()?;
+        found
+    }
+
+    /// The first position after one; `None` at the end.
+    fn next_position(&mut self, after: i64) -> Outcome<Option<i64>> {
+        Ok(self.next_position.query_row([after], |row| row.get(0))?)
+    }
+
     fn record(&mut self, id: OperationId) -> Outcome<Option<(i64, Record)>> {
         let mut rows = self.record.query([id.as_bytes()])?;
         rows.next()?.map(row::record).transpose()
@@ -161,114 +209,14 @@ impl<'c> Statements<'c> {
     }
 }
 
-/// A page of records: straight to those of one key, else stretch by stretch.
-fn list(
-    sql: &mut Statements<'_>,
-    clock: &Clock,
-    filter: &Filter,
-    after: Option<Cursor>,
-    limit: usize,
-) -> Outcome<Page> {
-    let after = after.map_or(0, |Cursor(position)| position);
-    let mut now = sql.begin(clock)?;
-    let of_key = of_key(sql, filter, now);
-    sql.end()?;
-    let mut found = Vec::new();
-    if let Some(of_key) = of_key? {
-        found = of_key;
-        found.retain(|(position, _)| *position > after);
-    } else {
-        let mut from = Some(after);
-        while let Some(position) = from.filter(|_| found.len() <= limit) {
-            now = sql.begin(clock)?;
-            let next = stretch(sql, filter, position, now, limit + 1 - found.len(), &mut found);
-            sql.end()?;
-            from = next?;
-        }
-    }
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|(position, _)| Cursor(*position));
-    let records = found.into_iter().map(|(_, summary)| summary).collect();
-    Ok(Page { now, records, next })
-}
-
-/// All records of the filter's key, oldest first, by their identities in each scope and name that it can be in. `None`
-/// if the filter has no key, or if nobody knows where it can be.
-fn of_key(sql: &mut Statements<'_>, filter: &Filter, now: Timestamp) -> Outcome<Option<Vec<(i64, Summary)>>> {
-    let Some(key) = &filter.key else {
-        return Ok(None);
-    };
-    let namespaces = match (&filter.scope, &filter.name) {
-        (Some(scope), Some(name)) => vec![(scope.clone(), name.clone())],
-        _ if sql.namespace_count.query_row([], |row| row.get::<_, i64>(0))? >= MAX_NAMESPACES => return Ok(None),
-        (scope, name) => {
-            let rows = sql
-                .namespaces
-                .query_map((scope, name), |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect::<rusqlite::Result<Vec<(String, String)>>>()?
-        }
-    };
-    let mut found = Vec::new();
-    for (scope, name) in namespaces {
-        // What cannot be a word has no records.
-        let (Ok(scope), Ok(name), Ok(key)) = (Scope::new(scope), Name::new(name), Key::new(key.as_str())) else {
-            continue;
-        };
-        let id = Operation::new(scope, name, key).id();
-        let mut rows = sql.summary.query([id.as_bytes()])?;
-        if let Some(row) = rows.next()? {
-            let (position, record) = row::record(row)?;
-            let summary = Summary::of(&record, now);
-            if filter.holds(&summary) {
-                found.push((position, summary));
-            }
-        }
-    }
-    found.sort_by_key(|(position, _)| *position);
-    Ok(Some(found))
-}
-
-/// Looks through one stretch of positions after `from`. The position to go on from; `None` at the end.
-fn stretch(
-    sql: &mut Statements<'_>,
-    filter: &Filter,
-    from: i64,
-    now: Timestamp,
-    limit: usize,
-    found: &mut Vec<(i64, Summary)>,
-) -> Outcome<Option<i64>> {
-    // Positions have gaps, of any width where records were forgotten.
-    let Some(first) = sql
-        .next_position
-        .query_row([from], |row| row.get::<_, Option<i64>>(0))?
-    else {
-        return Ok(None);
-    };
-    let to = first.saturating_add(STRETCH - 1);
-    let mut rows = sql.list.query(params![
-        from,
-        to,
-        filter.state.map(|state| state.as_str()),
-        now.as_millis(),
-        filter.scope,
-        filter.name,
-        filter.key,
-        limit as i64,
-    ])?;
-    while let Some(row) = rows.next()? {
-        let (position, record) = row::record(row)?;
-        found.push((position, Summary::of(&record, now)));
-    }
-    Ok(Some(to))
-}
-
 fn refuse(looks: impl IntoIterator<Item = Look>, failure: &Failure) {
     for look in looks {
         match look {
             Look::Record(_, reply) => drop(reply.send(Err(failure.error()))),
             Look::RecipeText(_, reply) => drop(reply.send(Err(failure.error()))),
             Look::List(.., reply) => drop(reply.send(Err(failure.error()))),
+            Look::Audit(.., reply) => drop(reply.send(Err(failure.error()))),
+            Look::Census(.., reply) => drop(reply.send(Err(failure.error()))),
         }
     }
 }

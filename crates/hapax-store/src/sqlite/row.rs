@@ -5,39 +5,74 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::record::{AfterFailure, Cause, DeadReason};
 use hapax_core::{
-    Answer, AttemptId, Fence, Fingerprint, Key, Name, NotKept, Operation, Outcome, RecipeId, Record, Retention, Scope,
-    State, StateName, Timestamp,
+    Answer, AttemptId, Audit, AuditEntry, Fence, Fingerprint, Input, Key, LastError, Name, NotKept, Operation, Outcome,
+    RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp, WordError,
 };
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use super::failure::{self, Failure};
 
-/// Reads a row of `record.sql`, `due.sql` or `list.sql`: the position and the record. Where the statement left the
-/// answer out, the record's answer has its status and no bytes.
+/// Reads a row of `record.sql`, `due.sql`, `list.sql` and their like: the position and the record. Where the statement
+/// left the answer out, the record's answer has its status and no bytes; where it left the input out, the record's input
+/// is empty.
 pub(super) fn record(row: &Row<'_>) -> failure::Outcome<(i64, Record)> {
     let position: i64 = row.get(0)?;
     let wrong = |what: &str| Failure::corrupt(format!("the record at position {position} has {what}"));
-    let operation = Operation::new(
-        Scope::new(row.get::<_, Box<str>>(2)?).map_err(|error| wrong(&error.to_string()))?,
-        Name::new(row.get::<_, Box<str>>(3)?).map_err(|error| wrong(&error.to_string()))?,
-        Key::new(row.get::<_, Box<str>>(4)?).map_err(|error| wrong(&error.to_string()))?,
-    );
     let record = Record {
-        operation,
+        operation: operation(row, 2)?.map_err(|error| wrong(&error.to_string()))?,
         fence: Fence::new(row.get::<_, i64>(1)? as u64),
         fingerprint: Fingerprint::new(RecipeId::new(row.get(5)?), row.get(6)?),
         attempt: AttemptId::from_bytes(row.get(7)?),
         tries: row.get(8)?,
+        crashes: row.get(23)?,
         created: time(row, 9)?,
         since: time(row, 10)?,
         retention: Retention {
             replay_for: duration(row, 11)?,
             remember_for: duration(row, 12)?,
         },
+        input: match row.get_ref(27)? {
+            ValueRef::Blob(bytes) => Some(Input(Bytes::copy_from_slice(bytes))),
+            _ => None,
+        },
+        last_error: word(row, 24, |text| Some(LastError::new(text)))?,
+        redriven: row.get::<_, Option<i64>>(25)?.map(Timestamp::from_millis),
+        wake_at: row.get::<_, Option<i64>>(26)?.map(Timestamp::from_millis),
         state: state(row)?.ok_or_else(|| wrong("a state that does not agree with its columns"))?,
     };
     Ok((position, record))
+}
+
+/// Reads a row of `audit.sql` or `audit_of.sql`: the position and the line.
+pub(super) fn audit(row: &Row<'_>) -> failure::Outcome<(i64, AuditEntry)> {
+    let position: i64 = row.get(0)?;
+    let wrong = |what: &str| Failure::corrupt(format!("line {position} of the audit has {what}"));
+    let entry = AuditEntry {
+        at: time(row, 1)?,
+        operation: operation(row, 2)?.map_err(|error| wrong(&error.to_string()))?,
+        action: row.get(5)?,
+        audit: Audit {
+            actor: row.get(6)?,
+            reason: row.get(7)?,
+        },
+        before: word(row, 8, StateName::parse)?.ok_or_else(|| wrong("no such state"))?,
+        after: word(row, 9, StateName::parse)?,
+    };
+    Ok((position, entry))
+}
+
+/// The operation whose scope, name and key begin at a column.
+fn operation(row: &Row<'_>, column: usize) -> rusqlite::Result<Result<Operation, WordError>> {
+    let words: (Box<str>, Box<str>, Box<str>) = (row.get(column)?, row.get(column + 1)?, row.get(column + 2)?);
+    let operation = || {
+        Ok(Operation::new(
+            Scope::new(words.0)?,
+            Name::new(words.1)?,
+            Key::new(words.2)?,
+        ))
+    };
+    Ok(operation())
 }
 
 fn state(row: &Row<'_>) -> failure::Outcome<Option<State>> {
@@ -47,11 +82,16 @@ fn state(row: &Row<'_>) -> failure::Outcome<Option<State>> {
     Ok(match name {
         StateName::Running => {
             let (deadline, run_until) = (time(row, 14)?, time(row, 15)?);
-            word(row, 16, AfterFailure::parse)?.map(|after_failure| State::Running {
-                deadline,
-                run_until,
-                after_failure,
-            })
+            let starter = word(row, 22, Starter::parse)?;
+            let after_failure = word(row, 16, AfterFailure::parse)?;
+            after_failure
+                .zip(starter)
+                .map(|(after_failure, starter)| State::Running {
+                    deadline,
+                    run_until,
+                    after_failure,
+                    starter,
+                })
         }
         StateName::Waiting => Some(State::Waiting { due: time(row, 17)? }),
         StateName::Unknown => {
@@ -100,8 +140,12 @@ fn duration(row: &Row<'_>, column: usize) -> rusqlite::Result<Duration> {
     Ok(Duration::from_millis(row.get::<_, i64>(column)?.max(0) as u64))
 }
 
-/// The columns of a state that is not running.
+/// The columns that a state has.
 pub(super) struct Columns<'a> {
+    pub(super) deadline: Option<i64>,
+    pub(super) run_until: Option<i64>,
+    pub(super) after_failure: Option<&'static str>,
+    pub(super) starter: Option<&'static str>,
     pub(super) due: Option<i64>,
     pub(super) reason: Option<&'static str>,
     pub(super) status: Option<u16>,
@@ -111,16 +155,43 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(super) fn of(state: &'a State) -> Self {
-        let (due, reason, answer) = match state {
-            State::Running { .. } => (None, None, None),
-            State::Waiting { due } => (Some(due.as_millis()), None, None),
-            State::Unknown { cause, answer } => (None, Some(cause.as_str()), answer.as_ref()),
-            State::Done(Outcome::Answer(answer)) => (None, None, Some(answer)),
-            State::Done(Outcome::NotKept(reason)) => (None, Some(reason.as_str()), None),
-            State::Dead { reason, answer } => (None, Some(reason.as_str()), answer.as_ref()),
-        };
+        match state {
+            State::Running {
+                deadline,
+                run_until,
+                after_failure,
+                starter,
+            } => Self {
+                deadline: Some(deadline.as_millis()),
+                run_until: Some(run_until.as_millis()),
+                after_failure: Some(after_failure.as_str()),
+                starter: Some(starter.as_str()),
+                ..Self::ended(None, None)
+            },
+            State::Waiting { due } => Self {
+                due: Some(due.as_millis()),
+                ..Self::ended(None, None)
+            },
+            State::Unknown { cause, answer } => Self::ended(Some(cause.as_str()), answer.as_ref()),
+            State::Done(outcome) => Self::done(outcome),
+            State::Dead { reason, answer } => Self::ended(Some(reason.as_str()), answer.as_ref()),
+        }
+    }
+
+    pub(super) fn done(outcome: &'a Outcome) -> Self {
+        match outcome {
+            Outcome::Answer(answer) => Self::ended(None, Some(answer)),
+            Outcome::NotKept(reason) => Self::ended(Some(reason.as_str()), None),
+        }
+    }
+
+    fn ended(reason: Option<&'static str>, answer: Option<&'a Answer>) -> Self {
         Self {
-            due,
+            deadline: None,
+            run_until: None,
+            after_failure: None,
+            starter: None,
+            due: None,
             reason,
             status: answer.map(|answer| answer.status),
             headers: answer.map(Answer::encode_headers),

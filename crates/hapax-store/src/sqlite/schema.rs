@@ -6,12 +6,23 @@ use rusqlite::Connection;
 use super::failure::Failure;
 use crate::migration::{Applied, Migration, MigrationStatus, Step, plan, status};
 
-pub(super) static MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "records",
-    up: include_str!("migrations/0001_records.up.sql"),
-    down: include_str!("migrations/0001_records.down.sql"),
-}];
+pub(super) static MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "records",
+        up: include_str!("migrations/0001_records.up.sql"),
+        down: include_str!("migrations/0001_records.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "queue",
+        up: include_str!("migrations/0002_queue.up.sql"),
+        down: include_str!("migrations/0002_queue.down.sql"),
+    },
+];
+
+/// From this size on, rewriting the table of records takes long enough that somebody may wonder.
+const LARGE_BYTES: i64 = 256 << 20;
 
 const BOOK: &str = include_str!("migrations/book.sql");
 
@@ -31,6 +42,7 @@ pub(super) fn migrate(
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(sql)?;
     let steps = plan(&MIGRATIONS, &applied(&transaction)?, target)?;
+    announce(&transaction, &steps).map_err(sql)?;
     for step in &steps {
         carry_out(&transaction, *step, now).map_err(|error| {
             let (Step::Up(migration) | Step::Down(migration)) = step;
@@ -43,6 +55,22 @@ pub(super) fn migrate(
     }
     transaction.commit().map_err(sql)?;
     Ok(steps)
+}
+
+/// Says so where a large table is about to be written anew.
+fn announce(connection: &Connection, steps: &[Step]) -> rusqlite::Result<()> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    let bytes = pages * connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))?;
+    let rewrites = |step: &Step| matches!(step, Step::Up(m) | Step::Down(m) if m.version == 2);
+    if bytes >= LARGE_BYTES && steps.iter().any(rewrites) {
+        let mib = bytes >> 20;
+        tracing::warn!(
+            mib,
+            "SQLite store: the table of records is being written anew, which takes about as long as copying {mib} MiB \
+             within the file, and as much room on its disk; nothing else can use the store until then"
+        );
+    }
+    Ok(())
 }
 
 /// The state of each migration.

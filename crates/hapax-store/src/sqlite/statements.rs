@@ -4,11 +4,18 @@ use rusqlite::{Connection, Statement};
 
 pub(super) const RECORD: &str = include_str!("sql/record.sql");
 pub(super) const LIST: &str = include_str!("sql/list.sql");
+pub(super) const LIST_OPEN: &str = include_str!("sql/list_open.sql");
+pub(super) const OPEN_STRETCH: &str = include_str!("sql/open_stretch.sql");
 pub(super) const NEXT_POSITION: &str = include_str!("sql/next_position.sql");
 pub(super) const SUMMARY: &str = include_str!("sql/summary.sql");
 pub(super) const NAMESPACES: &str = include_str!("sql/namespaces.sql");
 pub(super) const NAMESPACE_COUNT: &str = include_str!("sql/namespace_count.sql");
 pub(super) const RECIPE_TEXT: &str = include_str!("sql/recipe_text.sql");
+pub(super) const AUDIT: &str = include_str!("sql/audit.sql");
+pub(super) const AUDIT_OF: &str = include_str!("sql/audit_of.sql");
+pub(super) const CENSUS: &str = include_str!("sql/census.sql");
+pub(super) const CENSUS_LAPSED: &str = include_str!("sql/census_lapsed.sql");
+pub(super) const CENSUS_SCOPES: &str = include_str!("sql/census_scopes.sql");
 pub(super) const META: &str = include_str!("sql/meta.sql");
 
 macro_rules! statements {
@@ -39,12 +46,22 @@ macro_rules! statements {
 statements! {
     claim_fresh: "claim_fresh.sql",
     claim_again: "claim_again.sql",
+    enqueue_fresh: "enqueue_fresh.sql",
     renew: "renew.sql",
-    become_state: "become.sql",
+    finish_first: "finish_first.sql",
+    write: "write.sql",
     tend: "tend.sql",
+    next_woken: "next_woken.sql",
+    taken_before: "taken_before.sql",
+    wake_later: "wake_later.sql",
+    audit_add: "audit_add.sql",
     look_again: "look_again.sql",
     forget: "forget.sql",
     record: "record.sql",
+    record_at: "record_at.sql",
+    known: "known.sql",
+    summary: "summary.sql",
+    summary_at: "summary_at.sql",
     due: "due.sql",
     namespace_add: "namespace_add.sql",
     namespace_count: "namespace_count.sql",

@@ -1,20 +1,25 @@
 //! Each step of the contract, carried out inside the writer's transaction. What is to happen is decided by
 //! `hapax-core`; here the decision is written down, and every statement is guarded by what it was decided on.
 
+mod amending;
+mod queue;
+
 use std::time::Duration;
 
+use hapax_core::answer::Outcome as Done;
 use hapax_core::decide::{Verdict, decide};
 use hapax_core::record::{FinishVerdict, RenewVerdict, Tended};
 use hapax_core::{
-    Amend, Amended, Claim, Claimed, Fence, Finish, Finished, Lease, OperationId, RecipeId, Record, Renewed, Ruling,
-    State, StateName, Swept, Timestamp,
+    Claim, Claimed, Fence, Finish, Finished, Lease, OperationId, RecipeId, Record, Renewed, Ruling, State, Swept,
+    Timestamp,
 };
-use rusqlite::params;
+use rusqlite::{Statement, ToSql, params};
 
 use super::failure::{Failure, Outcome};
 use super::namespaces::Namespaces;
 use super::row::{self, Columns};
 use super::statements::Statements;
+pub(super) use queue::{Portion, Spot};
 
 /// A transaction of the writer.
 pub(super) struct Batch<'b, 'c> {
@@ -37,14 +42,14 @@ impl Batch<'_, '_> {
                 ruling: Ruling::Won(lease),
             });
         }
-        let Some((position, record)) = self.record(claim.operation.id())? else {
+        let Some((position, record)) = find(&mut self.sql.known, claim.operation.id().as_bytes())? else {
             return Err(Failure::guard("claim_fresh"));
         };
         let ruling = match decide(Some(&record), claim, now) {
             Verdict::Run => Ruling::Won(self.claim_again(position, &record, claim)?),
             Verdict::Resume(lease) => Ruling::Won(lease),
             Verdict::Lapse(lapsed) => {
-                self.become_state(position, &record, &lapsed)?;
+                self.write(position, &record, &lapsed)?;
                 Ruling::Refused(lapsed.refusal(now))
             }
             Verdict::Refuse(refusal) => Ruling::Refused(refusal),
@@ -72,6 +77,8 @@ impl Batch<'_, '_> {
             lease.deadline.as_millis(),
             lease.run_until.as_millis(),
             claim.after_failure.as_str(),
+            claim.starter.as_str(),
+            record.wake_at.map(Timestamp::as_millis),
             Record::first_look(claim, self.now).as_millis(),
         ])?;
         if inserted == 0 {
@@ -99,6 +106,8 @@ impl Batch<'_, '_> {
             lease.deadline.as_millis(),
             lease.run_until.as_millis(),
             claim.after_failure.as_str(),
+            claim.starter.as_str(),
+            record.wake_at.map(Timestamp::as_millis),
             Record::first_look(claim, self.now).as_millis(),
         ])?;
         self.wrote(updated, "claim_again")?;
@@ -107,7 +116,7 @@ impl Batch<'_, '_> {
     }
 
     pub(super) fn renew(&mut self, id: OperationId, fence: Fence, lease: Duration) -> Outcome<Renewed> {
-        let Some((position, record)) = self.record(id)? else {
+        let Some((position, record)) = find(&mut self.sql.summary, id.as_bytes())? else {
             return Ok(Renewed::Fenced);
         };
         Ok(match record.renew(fence, lease, self.now) {
@@ -126,45 +135,49 @@ impl Batch<'_, '_> {
 
     pub(super) fn finish(&mut self, id: OperationId, fence: Fence, finish: &Finish) -> Outcome<Finished> {
         let now = self.now;
-        // The holder of a first claim, still running, is at the position of its fence: whatever it reports, `finish`
-        // lets it become that, so that nothing need be read.
-        let first = Guard {
-            position: number(fence),
-            id,
-            fence,
-            state: StateName::Running,
-        };
-        if self.try_become(&first, &finish.state(now), now)? == 1 {
+        if let Finish::Done(outcome) = finish
+            && self.finish_first(id, fence, outcome)?
+        {
             return Ok(Finished::Applied { now });
         }
-        let Some((position, record)) = self.record(id)? else {
+        // Without the input, which can be large, as long as nobody has to be told of it.
+        let Some((position, record)) = find(&mut self.sql.summary, id.as_bytes())? else {
             return Ok(Finished::Fenced { now, record: None });
         };
-        Ok(match record.finish(fence, finish, now) {
-            FinishVerdict::Becomes(next) => {
-                self.become_state(position, &record, &next)?;
-                Finished::Applied { now }
-            }
-            FinishVerdict::Already => Finished::Already {
+        let verdict = record.finish(fence, finish, now);
+        if let FinishVerdict::Becomes(next) = verdict {
+            self.write(position, &record, &next)?;
+            return Ok(Finished::Applied { now });
+        }
+        let Some((_, record)) = find(&mut self.sql.record, id.as_bytes())? else {
+            return Err(Failure::guard("record"));
+        };
+        let record = Box::new(record);
+        Ok(match verdict {
+            FinishVerdict::Already => Finished::Already { now, record },
+            _ => Finished::Fenced {
                 now,
-                record: Box::new(record),
-            },
-            FinishVerdict::Fenced => Finished::Fenced {
-                now,
-                record: Some(Box::new(record)),
+                record: Some(record),
             },
         })
     }
 
-    pub(super) fn amend(&mut self, id: OperationId, amend: &Amend) -> Outcome<Amended> {
-        let Some((position, record)) = self.record(id)? else {
-            return Ok(Amended::Absent);
-        };
-        let amended = record.amend(amend, self.now);
-        if amended == Amended::Forgotten {
-            self.forget(position, &record)?;
-        }
-        Ok(amended)
+    /// Whether the holder of a first claim, still running, has thereby done it. It is at the position of its fence, and
+    /// `finish` lets it become done whatever else the record says, so that nothing need be read.
+    fn finish_first(&mut self, id: OperationId, fence: Fence, outcome: &Done) -> Outcome<bool> {
+        let columns = Columns::done(outcome);
+        let updated = self.sql.finish_first.execute(params![
+            number(fence),
+            id.as_bytes(),
+            number(fence),
+            self.now.as_millis(),
+            columns.reason,
+            columns.status,
+            columns.headers.as_deref(),
+            columns.body,
+        ])?;
+        self.changed |= updated > 0;
+        Ok(updated > 0)
     }
 
     /// Tends at most `limit` records whose time came at `until`.
@@ -174,8 +187,7 @@ impl Batch<'_, '_> {
             swept.looked_at += 1;
             match record.tend(self.now) {
                 Tended::Keep(look) => {
-                    let updated = self.sql.look_again.execute(params![position, look.as_millis()])?;
-                    self.wrote(updated, "look_again")?;
+                    self.look_again(position, look)?;
                 }
                 Tended::Becomes(next, look) => {
                     match next.state {
@@ -205,11 +217,6 @@ impl Batch<'_, '_> {
         Ok(RecipeId::new(number?))
     }
 
-    fn record(&mut self, id: OperationId) -> Outcome<Option<(i64, Record)>> {
-        let mut rows = self.sql.record.query([id.as_bytes()])?;
-        rows.next()?.map(row::record).transpose()
-    }
-
     fn due(&mut self, limit: usize, until: Timestamp) -> Outcome<Vec<(i64, Record)>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut rows = self.sql.due.query(params![until.as_millis(), limit])?;
@@ -220,34 +227,42 @@ impl Batch<'_, '_> {
         Ok(due)
     }
 
-    fn become_state(&mut self, position: i64, before: &Record, next: &Record) -> Outcome<()> {
-        let guard = Guard {
+    /// Writes a record as it was decided to be. Neither need have its input's bytes, unless the next one's is new.
+    fn write(&mut self, position: i64, before: &Record, next: &Record) -> Outcome<()> {
+        let columns = Columns::of(&next.state);
+        let keeps_input = before.input.is_some() && next.input.is_some();
+        let new_input = next.input.as_ref().filter(|_| !keeps_input);
+        let updated = self.sql.write.execute(params![
             position,
-            id: before.operation.id(),
-            fence: before.fence,
-            state: before.state.name(),
-        };
-        let updated = self.try_become(&guard, &next.state, next.since)?;
-        self.wrote(updated, "become")
-    }
-
-    fn try_become(&mut self, guard: &Guard, state: &State, since: Timestamp) -> Outcome<usize> {
-        let columns = Columns::of(state);
-        let updated = self.sql.become_state.execute(params![
-            guard.position,
-            guard.id.as_bytes(),
-            number(guard.fence),
-            guard.state.as_str(),
-            state.name().as_str(),
-            since.as_millis(),
+            number(before.fence),
+            before.state.name().as_str(),
+            number(next.fence),
+            next.attempt.as_bytes(),
+            next.state.name().as_str(),
+            next.since.as_millis(),
+            columns.deadline,
+            columns.run_until,
+            columns.after_failure,
+            columns.starter,
             columns.due,
             columns.reason,
             columns.status,
             columns.headers.as_deref(),
             columns.body,
+            next.tries,
+            next.crashes,
+            next.last_error.as_ref().map(|error| error.as_str()),
+            next.redriven.map(Timestamp::as_millis),
+            next.wake_at.map(Timestamp::as_millis),
+            keeps_input,
+            new_input.map(|input| &input.0[..]),
         ])?;
-        self.changed |= updated > 0;
-        Ok(updated)
+        self.wrote(updated, "write")
+    }
+
+    fn look_again(&mut self, position: i64, look: Timestamp) -> Outcome<()> {
+        let updated = self.sql.look_again.execute(params![position, look.as_millis()])?;
+        self.wrote(updated, "look_again")
     }
 
     fn tend(&mut self, position: i64, before: &Record, next: &Record, look: Timestamp) -> Outcome<()> {
@@ -258,6 +273,7 @@ impl Batch<'_, '_> {
             next.state.name().as_str(),
             next.since.as_millis(),
             Columns::of(&next.state).reason,
+            next.wake_at.map(Timestamp::as_millis),
             look.as_millis(),
         ])?;
         self.wrote(updated, "tend")
@@ -281,12 +297,10 @@ impl Batch<'_, '_> {
     }
 }
 
-/// What an update was decided on.
-struct Guard {
-    position: i64,
-    id: OperationId,
-    fence: Fence,
-    state: StateName,
+/// The position and record that a statement finds by one value.
+fn find(statement: &mut Statement<'_>, by: impl ToSql) -> Outcome<Option<(i64, Record)>> {
+    let mut rows = statement.query([by])?;
+    rows.next()?.map(row::record).transpose()
 }
 
 /// A fence as SQLite keeps it. One that no store ever gave out matches nothing.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hapax_core::{
-    Amend, Amended, Claim, Claimed, Fence, Finish, Finished, OperationId, RecipeId, Renewed, StoreError, Swept,
-    Timestamp,
+    Amended, Amendment, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, OperationId, RecipeId, Renewed,
+    StoreError, Swept, Take, Timestamp,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use super::failure::{Failure, Outcome};
 use super::namespaces::Namespaces;
 use super::queue::{CloseOnDrop, Queue};
 use super::statements::Statements;
-use super::step::Batch;
+use super::step::{Batch, Portion, Spot};
 use crate::clock::Clock;
 use crate::replies::{self, Home};
 
@@ -66,7 +66,10 @@ pub(super) enum Request {
     Claim(Job<Claim, Claimed>),
     Renew(Job<(OperationId, Fence, Duration), Renewed>),
     Finish(Job<(OperationId, Fence, Finish), Finished>),
-    Amend(Job<(OperationId, Amend), Amended>),
+    Enqueue(Job<Enqueue, Enqueued>),
+    /// A portion of a take, from a spot on.
+    Take(Job<(Arc<Take>, Spot), Portion>),
+    Amend(Job<(OperationId, Amendment), Amended>),
     /// At most so many records that were due at a time (the transaction's own if `None`); also says that time.
     Sweep(Job<(usize, Option<Timestamp>), (Swept, Timestamp)>),
     Recipe(Job<String, RecipeId>),
@@ -80,6 +83,8 @@ macro_rules! each {
             Request::Claim($job) => $do,
             Request::Renew($job) => $do,
             Request::Finish($job) => $do,
+            Request::Enqueue($job) => $do,
+            Request::Take($job) => $do,
             Request::Amend($job) => $do,
             Request::Sweep($job) => $do,
             Request::Recipe($job) => $do,
@@ -94,7 +99,9 @@ impl Request {
             Self::Claim(job) => job.carry_out(|claim| batch.claim(claim)),
             Self::Renew(job) => job.carry_out(|(id, fence, lease)| batch.renew(*id, *fence, *lease)),
             Self::Finish(job) => job.carry_out(|(id, fence, finish)| batch.finish(*id, *fence, finish)),
-            Self::Amend(job) => job.carry_out(|(id, amend)| batch.amend(*id, amend)),
+            Self::Enqueue(job) => job.carry_out(|enqueue| batch.enqueue(enqueue)),
+            Self::Take(job) => job.carry_out(|(take, spot)| batch.take(take, *spot)),
+            Self::Amend(job) => job.carry_out(|(id, amendment)| batch.amend(*id, amendment)),
             Self::Sweep(job) => job.carry_out(|(limit, until)| {
                 let until = until.unwrap_or(batch.now);
                 Ok((batch.sweep(*limit, until)?, until))

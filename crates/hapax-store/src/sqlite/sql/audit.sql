@@ -1,0 +1,2 @@
+SELECT position, at, scope, name, key, action, actor, reason, before, after
+FROM hapax_audit WHERE position > ?1 ORDER BY position LIMIT ?2

@@ -1,0 +1,6 @@
+-- For an arrival: with the answer, since it may be replayed; of the input only whether there is one, since it can be large.
+SELECT position, fence, scope, name, key, recipe, fingerprint, attempt, tries, created, since, replay_for, remember_for,
+    state, deadline, run_until, after_failure, due, reason, status,
+    headers, body, starter, crashes, last_error, redriven, wake_at,
+    CASE WHEN input IS NOT NULL THEN x'' END
+FROM hapax_record WHERE id = ?1
