@@ -9,8 +9,10 @@
 //! [`Unavailable`](hapax_core::StoreErrorKind::Unavailable): they may have been carried out, and are never repeated
 //! behind the caller's back.
 
+mod amends;
 mod claims;
 mod desk;
+mod enqueue;
 mod failure;
 mod lanes;
 mod link;
@@ -19,18 +21,22 @@ mod options;
 mod rows;
 mod runs;
 mod statements;
+mod takes;
 mod time;
+mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hapax_core::{
-    Amend, Amended, BoxFuture, Claim, Claimed, Cursor, Fence, Filter, Finish, Finished, OperationId, Page, RecipeId,
-    Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Timestamp,
+    Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
+    Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Take, Taken,
+    Timestamp,
 };
 use tokio::sync::Mutex;
 
 use self::claims::ClaimStep;
+use self::enqueue::EnqueueStep;
 use self::lanes::{Job, Pile, Piles, Queue, serve};
 use self::link::Link;
 use self::options::Target;
@@ -57,6 +63,7 @@ pub struct PostgresStore {
     reads: Arc<Queue<Pile<ReadStep>>>,
     desk: Mutex<Link>,
     sweeper: Mutex<Link>,
+    taker: Mutex<Link>,
     clock: Clock,
     secret: [u8; 32],
     label: String,
@@ -99,6 +106,7 @@ impl PostgresStore {
             reads,
             desk: Mutex::new(link),
             sweeper: Mutex::new(Link::new(Arc::clone(&target))),
+            taker: Mutex::new(Link::new(Arc::clone(&target))),
             clock,
             secret,
             label: target.label.clone(),
@@ -173,11 +181,35 @@ impl Store for PostgresStore {
         })
     }
 
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>> {
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+        Box::pin(self.writes.ask(|piles| &mut piles.enqueues, EnqueueStep(enqueue)))
+    }
+
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        Box::pin(async move {
+            let mut taker = self.taker.lock().await;
+            Ok(takes::take(&mut taker, &self.clock, &take).await?)
+        })
+    }
+
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
         Box::pin(async move {
             let mut desk = self.desk.lock().await;
-            Ok(desk::amend(&mut desk, &self.clock, id, amend).await?)
+            Ok(amends::amend(&mut desk, &self.clock, id, &amendment).await?)
         })
+    }
+
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<AuditPage, StoreError>> {
+        Box::pin(async move { Ok(amends::audit(&mut *self.desk.lock().await, id, after, limit).await?) })
+    }
+
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
+        Box::pin(async move { Ok(desk::census(&mut *self.desk.lock().await, &self.clock, scopes).await?) })
     }
 
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {
@@ -216,12 +248,14 @@ struct Writes {
     claims: Pile<ClaimStep>,
     renewals: Pile<RenewStep>,
     finishes: Pile<FinishStep>,
+    enqueues: Pile<EnqueueStep>,
 }
 
 enum Batch {
     Claims(Vec<Job<ClaimStep>>),
     Renewals(Vec<Job<RenewStep>>),
     Finishes(Vec<Job<FinishStep>>),
+    Enqueues(Vec<Job<EnqueueStep>>),
 }
 
 impl Piles for Writes {
@@ -229,18 +263,24 @@ impl Piles for Writes {
 
     /// Of the pile whose oldest operation has waited longest.
     fn take(&mut self) -> Option<Batch> {
-        let turns = [self.claims.turn(), self.renewals.turn(), self.finishes.turn()];
+        let turns = [
+            self.claims.turn(),
+            self.renewals.turn(),
+            self.finishes.turn(),
+            self.enqueues.turn(),
+        ];
         let oldest = turns.iter().flatten().min()?;
         let pile = turns.iter().position(|turn| turn.as_ref() == Some(oldest))?;
         Some(match pile {
             0 => Batch::Claims(self.claims.batch()),
             1 => Batch::Renewals(self.renewals.batch()),
-            _ => Batch::Finishes(self.finishes.batch()),
+            2 => Batch::Finishes(self.finishes.batch()),
+            _ => Batch::Enqueues(self.enqueues.batch()),
         })
     }
 
     fn is_empty(&self) -> bool {
-        self.claims.is_empty() && self.renewals.is_empty() && self.finishes.is_empty()
+        self.claims.is_empty() && self.renewals.is_empty() && self.finishes.is_empty() && self.enqueues.is_empty()
     }
 }
 
@@ -250,6 +290,7 @@ async fn write_lane(queue: Arc<Queue<Writes>>, mut link: Link, clock: Clock) {
             Batch::Claims(batch) => serve(&mut link, &clock, batch).await,
             Batch::Renewals(batch) => serve(&mut link, &clock, batch).await,
             Batch::Finishes(batch) => serve(&mut link, &clock, batch).await,
+            Batch::Enqueues(batch) => serve(&mut link, &clock, batch).await,
         }
     }
 }

@@ -4,6 +4,7 @@
     SELECT
         i.*,
         c.now,
+        c.now + least(i.lease, i.max_run, 9223372036854775807 - greatest(c.now, 0)) AS lease_until,
         c.now + least(i.max_run, 9223372036854775807 - greatest(c.now, 0)) AS run_until,
         r.id IS NOT NULL AS present,
         r.recipe = i.recipe AND r.fingerprint = i.fingerprint AND (
@@ -14,24 +15,23 @@
         r.tries AS r_tries, r.created AS r_created, r.since AS r_since, r.replay_for AS r_replay_for,
         r.remember_for AS r_remember_for, r.state AS r_state, r.deadline AS r_deadline, r.run_until AS r_run_until,
         r.after_failure AS r_after_failure, r.due AS r_due, r.reason AS r_reason, r.status AS r_status,
-        r.headers AS r_headers, r.body AS r_body
+        r.headers AS r_headers, r.body AS r_body, r.starter AS r_starter
     FROM clock c
     CROSS JOIN unnest(
         $5::bytea[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[],
-        $13::bigint[], $14::bigint[], $15::text[], $16::bigint[], $17::bigint[]
+        $13::bigint[], $14::bigint[], $15::text[], $16::bigint[], $17::bigint[], $18::text[], $19::boolean[]
     ) AS i(id, scope, name, key, recipe, fingerprint, attempt, counted,
-           lease, max_run, after_failure, replay_for, remember_for)
+           lease, max_run, after_failure, replay_for, remember_for, starter, attended)
     LEFT JOIN hapax_record r ON r.id = i.id
 ), won AS (
     INSERT INTO hapax_record AS r
         (id, scope, name, key, recipe, fingerprint, fence, attempt, tries, created, since,
-         replay_for, remember_for, state, deadline, run_until, after_failure, look_at)
+         replay_for, remember_for, state, deadline, run_until, after_failure, starter, wake_at, look_at)
     -- Sums of times stop at the far future instead of overflowing.
     SELECT
         s.id, s.scope, s.name, s.key, s.recipe, s.fingerprint, nextval('hapax_fence'), s.attempt, s.counted,
         s.now, s.now, s.replay_for, s.remember_for, 'running',
-        least(s.now + least(s.lease, 9223372036854775807 - greatest(s.now, 0)), s.run_until), s.run_until,
-        s.after_failure,
+        s.lease_until, s.run_until, s.after_failure, s.starter, CASE WHEN s.attended THEN s.lease_until END,
         s.run_until + least(s.replay_for, 9223372036854775807 - greatest(s.run_until, 0))
     FROM seen s
     WHERE NOT s.present OR s.claimable
@@ -48,6 +48,8 @@
         deadline = excluded.deadline,
         run_until = excluded.run_until,
         after_failure = excluded.after_failure,
+        starter = excluded.starter,
+        wake_at = CASE WHEN r.input IS NOT NULL THEN excluded.deadline ELSE excluded.wake_at END,
         look_at = excluded.look_at,
         due = NULL
     WHERE r.recipe = excluded.recipe AND r.fingerprint = excluded.fingerprint AND (
@@ -64,7 +66,7 @@ SELECT
     NULL::bigint AS created, NULL::bigint AS since, NULL::bigint AS replay_for, NULL::bigint AS remember_for,
     NULL::text AS state, w.deadline, w.run_until,
     NULL::text AS after_failure, NULL::bigint AS due, NULL::text AS reason, NULL::integer AS status,
-    NULL::bytea AS headers, NULL::bytea AS body
+    NULL::bytea AS headers, NULL::bytea AS body, NULL::text AS starter
 FROM won w, clock c
 UNION ALL
 SELECT
@@ -73,6 +75,6 @@ SELECT
     s.r_created, s.r_since, s.r_replay_for, s.r_remember_for,
     s.r_state, s.r_deadline, s.r_run_until,
     s.r_after_failure, s.r_due, s.r_reason, s.r_status,
-    s.r_headers, s.r_body
+    s.r_headers, s.r_body, s.r_starter
 FROM seen s, clock c
 WHERE s.present

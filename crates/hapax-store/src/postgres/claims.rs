@@ -79,12 +79,14 @@ async fn send(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<HashM
     let recipes = column(claims, |c| i64::from(c.fingerprint.recipe().get()));
     let fingerprints = column(claims, |c| c.fingerprint.digest().as_slice());
     let attempts = column(claims, |c| c.attempt.as_bytes().as_slice());
-    let counted = column(claims, |c| i64::from(c.starter == Starter::System));
+    let counted = column(claims, |c| i64::from(c.starter != Starter::Caller));
     let leases = column(claims, |c| millis(c.lease));
     let max_runs = column(claims, |c| millis(c.max_run));
     let after_failures = column(claims, |c| c.after_failure.as_str());
     let replay_fors = column(claims, |c| millis(c.retention.replay_for));
     let remember_fors = column(claims, |c| millis(c.retention.remember_for));
+    let starters = column(claims, |c| c.starter.as_str());
+    let attended = column(claims, |c| c.attended);
 
     let reading = Reading::begin(clock);
     let params = reading.params(&[
@@ -101,6 +103,8 @@ async fn send(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<HashM
         &after_failures,
         &replay_fors,
         &remember_fors,
+        &starters,
+        &attended,
     ]);
     let rows = link.run(&CLAIM, &params).await?;
     if let Some(row) = rows.first() {

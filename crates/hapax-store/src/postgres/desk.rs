@@ -1,21 +1,20 @@
 //! What people and the sweeper ask for: seldom, one at a time.
 
 use hapax_core::{
-    Amend, Amended, Cursor, Fence, Filter, Key, Name, Operation, OperationId, Page, RecipeId, Record, Scope, State,
-    StateName, StoreErrorKind, Summary, Swept, Timestamp,
+    Census, Cursor, DeadReason, Fence, Filter, Key, LastError, Name, Operation, Page, RecipeId, Scope, StateName,
+    StoreErrorKind, Summary, Swept, Timestamp,
 };
 use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::link::Link;
 use super::rows;
-use super::runs::read;
-use super::statements::{FORGET, LIST, RECIPE, RECIPE_TEXT, SECRET, SWEEP};
+use super::statements::{CENSUS, LIST, LIST_DEAD, LIST_WAITING, RECIPE, RECIPE_TEXT, SCOPES, SECRET, SWEEP};
 use super::time::Reading;
 use crate::clock::Clock;
 
 /// How often a step is tried again after losing a race.
-const ROUNDS: usize = 20;
+pub(super) const ROUNDS: usize = 20;
 
 pub(super) async fn list(
     link: &mut Link,
@@ -29,12 +28,24 @@ pub(super) async fn list(
     let id = named(filter).map(|operation| operation.id());
     let id: Option<&[u8]> = id.as_ref().map(|id| id.as_bytes().as_slice());
     let state = filter.state.map(StateName::as_str);
+    let dead = filter.dead.map(DeadReason::as_str);
+    let (since, before) = (
+        filter.since.map(Timestamp::as_millis),
+        filter.before.map(Timestamp::as_millis),
+    );
     // One more than asked for says whether there is a next page.
     let count = limit as i64 + 1;
     let reading = Reading::begin(clock);
     let (scope, name, key) = (word(&filter.scope), word(&filter.name), word(&filter.key));
-    let params = reading.params(&[&start, &id, &scope, &name, &key, &state, &count]);
-    let rows = link.run(&LIST, &params).await?;
+    let params = reading.params(&[&start, &id, &scope, &name, &key, &state, &dead, &since, &before, &count]);
+    let sql = match filter.state {
+        _ if id.is_some() => &LIST,
+        _ if filter.dead.is_some() => &LIST_DEAD,
+        Some(StateName::Dead) => &LIST_DEAD,
+        Some(StateName::Waiting) => &LIST_WAITING,
+        _ => &LIST,
+    };
+    let rows = link.run(sql, &params).await?;
     let corrupt = |what| Failure::corrupt(what, &link.target().label);
     let now = reading.end(clock, rows.first().ok_or_else(|| corrupt("no time"))?);
     let mut found = Vec::new();
@@ -79,36 +90,15 @@ fn summary(row: &Row) -> Result<Summary, &'static str> {
         since: time(10),
         until: row.get::<_, Option<i64>>(11).map(Timestamp::from_millis),
         status: row.get::<_, Option<i32>>(12).map(|status| status as u16),
+        dead: match row.get::<_, Option<&str>>(13) {
+            Some(reason) => Some(DeadReason::parse(reason).ok_or("an unknown reason")?),
+            None => None,
+        },
+        last_error: row.get::<_, Option<&str>>(14).map(LastError::new),
+        // No record, no summary: the column is there.
+        has_input: row.get(15),
+        redriven: row.get::<_, Option<i64>>(16).map(Timestamp::from_millis),
     })
-}
-
-pub(super) async fn amend(link: &mut Link, clock: &Clock, id: OperationId, amend: Amend) -> Result<Amended, Failure> {
-    for _ in 0..ROUNDS {
-        let (now, mut records) = read(link, clock, &[id]).await?;
-        let Some(record) = records.pop().flatten() else {
-            return Ok(Amended::Absent);
-        };
-        let amended = record.amend(&amend, now);
-        if amended != Amended::Forgotten || forget(link, clock, &record).await? {
-            return Ok(amended);
-        }
-    }
-    Err(Failure::raced("amend", &link.target().label))
-}
-
-/// Whether the record was as given, and is gone.
-async fn forget(link: &mut Link, clock: &Clock, record: &Record) -> Result<bool, Failure> {
-    let id = record.operation.id();
-    let deadline = match record.state {
-        State::Running { deadline, .. } => Some(deadline.as_millis()),
-        _ => None,
-    };
-    let reading = Reading::begin(clock);
-    let (id, fence) = (id.as_bytes().as_slice(), record.fence.get() as i64);
-    let (state, since) = (record.state.name().as_str(), record.since.as_millis());
-    let params = reading.params(&[&id, &fence, &state, &since, &deadline]);
-    let rows = link.run(&FORGET, &params).await?;
-    Ok(rows.first().is_some_and(|row| row.get(2)))
 }
 
 pub(super) async fn sweep(link: &mut Link, clock: &Clock, limit: usize) -> Result<Swept, Failure> {
@@ -126,6 +116,32 @@ pub(super) async fn sweep(link: &mut Link, clock: &Clock, limit: usize) -> Resul
         forgotten: count(4),
         looked_at: count(5),
     })
+}
+
+pub(super) async fn census(link: &mut Link, clock: &Clock, scopes: bool) -> Result<Census, Failure> {
+    let reading = Reading::begin(clock);
+    let rows = link.run(&CENSUS, &reading.params(&[])).await?;
+    let corrupt = |what| Failure::corrupt(what, &link.target().label);
+    let row = rows.first().ok_or_else(|| corrupt("no time"))?;
+    reading.end(clock, row);
+    let count = |column| row.get::<_, i64>(column) as u64;
+    let time = |column| row.get::<_, Option<i64>>(column).map(Timestamp::from_millis);
+    let mut census = Census {
+        waiting: count(2),
+        unknown: count(3),
+        dead: count(4),
+        oldest_due: time(5),
+        oldest_unknown: time(6),
+        scopes: Vec::new(),
+    };
+    if scopes {
+        for row in link.run(&SCOPES, &[]).await? {
+            let scope = Scope::new(row.get::<_, &str>(0));
+            let scope = scope.map_err(|_| Failure::corrupt("an invalid scope", &link.target().label))?;
+            census.scopes.push((scope, row.get::<_, i64>(1) as u64));
+        }
+    }
+    Ok(census)
 }
 
 pub(super) async fn recipe(link: &mut Link, text: &str) -> Result<RecipeId, Failure> {

@@ -2,15 +2,32 @@
 
 use bytes::Bytes;
 use hapax_core::{
-    AfterFailure, Answer, AttemptId, Cause, DeadReason, Fence, Fingerprint, Key, Name, NotKept, Operation, Outcome,
-    RecipeId, Record, Retention, Scope, State, StateName, Timestamp,
+    AfterFailure, Answer, AttemptId, Cause, DeadReason, Fence, Fingerprint, Input, Key, LastError, Name, NotKept,
+    Operation, Outcome, RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp,
 };
 use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-/// Reads the columns that `claim.sql` and `read.sql` give of a record, in their order, from column `first` on.
-/// The error says what does not make sense.
+/// Reads what `read.sql` gives of a record, from column `first` on. The error says what does not make sense.
+pub(super) fn full_record(row: &Row, first: usize, operation: Operation) -> Result<Record, &'static str> {
+    let columns = Columns { row, first };
+    let last_error = columns.text(LAST_ERROR)?.map(LastError::new);
+    let time = |column| Ok::<_, &'static str>(columns.get(column)?.map(Timestamp::from_millis));
+    Ok(Record {
+        crashes: columns.number(CRASHES)?,
+        last_error,
+        redriven: time(REDRIVEN)?,
+        wake_at: time(WAKE_AT)?,
+        input: columns
+            .get::<&[u8]>(INPUT)?
+            .map(|bytes| Input(Bytes::copy_from_slice(bytes))),
+        ..record(row, first, operation)?
+    })
+}
+
+/// Reads what `claim.sql` gives of a record that it shows to be decided on, from column `first` on: without what only
+/// runners and people need.
 pub(super) fn record(row: &Row, first: usize, operation: Operation) -> Result<Record, &'static str> {
     let columns = Columns { row, first };
     let state = columns.text(STATE)?.ok_or("no state")?;
@@ -24,12 +41,17 @@ pub(super) fn record(row: &Row, first: usize, operation: Operation) -> Result<Re
         fence: Fence::new(columns.number(FENCE)?),
         attempt: AttemptId::from_bytes(columns.bytes::<16>(ATTEMPT)?),
         tries: columns.number(TRIES)?,
+        crashes: 0,
         created: columns.time(CREATED)?,
         since: columns.time(SINCE)?,
         retention: Retention {
             replay_for: Duration::from_millis(columns.number(REPLAY_FOR)?),
             remember_for: Duration::from_millis(columns.number(REMEMBER_FOR)?),
         },
+        input: None,
+        last_error: None,
+        redriven: None,
+        wake_at: None,
         state: columns.state(state)?,
     })
 }
@@ -62,6 +84,12 @@ const REASON: usize = 14;
 const STATUS: usize = 15;
 const HEADERS: usize = 16;
 const BODY: usize = 17;
+const STARTER: usize = 18;
+const CRASHES: usize = 19;
+const LAST_ERROR: usize = 20;
+const REDRIVEN: usize = 21;
+const WAKE_AT: usize = 22;
+const INPUT: usize = 23;
 
 /// Columns counted from `first`.
 pub(super) struct Columns<'a> {
@@ -104,6 +132,7 @@ impl<'a> Columns<'a> {
                     .text(AFTER_FAILURE)?
                     .and_then(AfterFailure::parse)
                     .ok_or("no after_failure")?,
+                starter: self.text(STARTER)?.and_then(Starter::parse).ok_or("no starter")?,
             },
             StateName::Waiting => State::Waiting { due: self.time(DUE)? },
             StateName::Unknown => State::Unknown {

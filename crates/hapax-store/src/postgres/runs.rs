@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hapax_core::record::{FinishVerdict, RenewVerdict};
 use hapax_core::time::millis;
-use hapax_core::{Answer, Fence, Finish, Finished, OperationId, Outcome, Record, Renewed, Timestamp};
+use hapax_core::{Answer, Fence, Finish, Finished, LastError, OperationId, Outcome, Record, Renewed, Timestamp};
 
 use tokio_postgres::Row;
 
@@ -48,8 +48,13 @@ impl Step for FinishStep {
         let headers: Vec<Option<&[u8]>> = headers.iter().map(Option::as_deref).collect();
         let bodies: Vec<Option<&[u8]>> = answers.iter().map(|a| a.map(|a| a.body.as_ref())).collect();
 
+        let errors: Vec<Option<&str>> = batch.iter().map(|step| last_error(&step.finish)).collect();
+        let give_back: Vec<bool> = batch.iter().map(|step| gives_back(&step.finish)).collect();
+
         let reading = Reading::begin(clock);
-        let params = reading.params(&[&ids, &fences, &states, &afters, &reasons, &statuses, &headers, &bodies]);
+        let params = reading.params(&[
+            &ids, &fences, &states, &afters, &reasons, &statuses, &headers, &bodies, &errors, &give_back,
+        ]);
         let mut finished: Vec<Option<Finished>> = batch.iter().map(|_| None).collect();
         for row in link.run(&FINISH, &params).await? {
             let now = reading.end(clock, &row);
@@ -88,7 +93,7 @@ fn state(finish: &Finish) -> &'static str {
 
 fn after(finish: &Finish) -> Option<i64> {
     match finish {
-        Finish::Release { after } => Some(millis(*after)),
+        Finish::Release { after, .. } => Some(millis(*after)),
         _ => None,
     }
 }
@@ -105,9 +110,18 @@ fn reason(finish: &Finish) -> Option<&'static str> {
 fn answer(finish: &Finish) -> Option<&Answer> {
     match finish {
         Finish::Done(Outcome::Answer(answer)) => Some(answer),
-        Finish::Unknown { answer } | Finish::Dead { answer, .. } => answer.as_ref(),
+        Finish::Unknown { answer, .. } | Finish::Dead { answer, .. } => answer.as_ref(),
         Finish::Done(Outcome::NotKept(_)) | Finish::Release { .. } => None,
     }
+}
+
+fn last_error(finish: &Finish) -> Option<&str> {
+    finish.last_error().map(LastError::as_str)
+}
+
+/// Whether a start by the system is no try.
+fn gives_back(finish: &Finish) -> bool {
+    matches!(finish, Finish::Release { counts: false, .. })
 }
 
 /// Extends a lease.
@@ -210,7 +224,8 @@ pub(super) async fn read(
     for row in &rows {
         let (n, scope): (Option<i64>, Option<&str>) = (row.get(2), row.get(OPERATION));
         if let (Some(n), Some(_)) = (n, scope) {
-            let record = rows::operation(row, OPERATION).and_then(|operation| rows::record(row, RECORD, operation));
+            let record =
+                rows::operation(row, OPERATION).and_then(|operation| rows::full_record(row, RECORD, operation));
             records[n as usize - 1] = Some(record.map_err(corrupt)?);
         }
     }

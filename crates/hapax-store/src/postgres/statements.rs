@@ -15,6 +15,17 @@ pub struct Sql {
 }
 
 macro_rules! sql {
+    ($const:ident, $name:literal, clock, $from:literal, [$($type:ident),*]) => {
+        pub(super) static $const: Sql = Sql {
+            name: $from,
+            text: concat!(
+                include_str!("clock.sql"),
+                include_str!(concat!($from, ".sql")),
+                include_str!(concat!($name, ".sql"))
+            ),
+            types: &[Type::INT8, Type::INT8, Type::INT8, Type::INT8, $(Type::$type),*],
+        };
+    };
     ($const:ident, $name:literal, clock, [$($type:ident),*]) => {
         pub(super) static $const: Sql = Sql {
             name: $name,
@@ -48,7 +59,9 @@ sql!(
         INT8_ARRAY,
         TEXT_ARRAY,
         INT8_ARRAY,
-        INT8_ARRAY
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        BOOL_ARRAY
     ]
 );
 sql!(LAPSE, "lapse", clock, [BYTEA_ARRAY, INT8_ARRAY]);
@@ -64,13 +77,107 @@ sql!(
         TEXT_ARRAY,
         INT4_ARRAY,
         BYTEA_ARRAY,
-        BYTEA_ARRAY
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        BOOL_ARRAY
     ]
 );
 sql!(RENEW, "renew", clock, [BYTEA_ARRAY, INT8_ARRAY, INT8_ARRAY]);
 sql!(READ, "read", clock, [BYTEA_ARRAY]);
-sql!(LIST, "list", clock, [INT8, BYTEA, TEXT, TEXT, TEXT, TEXT, INT8]);
-sql!(FORGET, "forget", clock, [BYTEA, INT8, TEXT, INT8, INT8]);
+sql!(
+    ENQUEUE,
+    "enqueue",
+    clock,
+    [
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        BYTEA_ARRAY
+    ]
+);
+sql!(
+    TAKE,
+    "take",
+    clock,
+    [
+        INT8, INT8, TEXT_ARRAY, BOOL, INT8, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, INT8_ARRAY, BYTEA
+    ]
+);
+sql!(TAKEN, "taken", clock, [BYTEA]);
+sql!(
+    WRITE,
+    "write",
+    [
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        BOOL_ARRAY,
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT4_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        BOOL_ARRAY,
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY
+    ]
+);
+sql!(
+    LIST,
+    "list",
+    clock,
+    "list_all",
+    [INT8, BYTEA, TEXT, TEXT, TEXT, TEXT, TEXT, INT8, INT8, INT8]
+);
+sql!(
+    LIST_DEAD,
+    "list",
+    clock,
+    "list_dead",
+    [INT8, BYTEA, TEXT, TEXT, TEXT, TEXT, TEXT, INT8, INT8, INT8]
+);
+sql!(
+    LIST_WAITING,
+    "list",
+    clock,
+    "list_waiting",
+    [INT8, BYTEA, TEXT, TEXT, TEXT, TEXT, TEXT, INT8, INT8, INT8]
+);
+sql!(
+    FORGET,
+    "forget",
+    [BYTEA, INT8, TEXT, INT8, INT8, INT8, TEXT, TEXT, TEXT, TEXT]
+);
+sql!(AUDIT, "audit", [BYTEA, INT8, INT8]);
+sql!(CENSUS, "census", clock, []);
+sql!(SCOPES, "scopes", []);
 sql!(SWEEP, "sweep", clock, [INT8]);
 sql!(RECIPE, "recipe", [BYTEA, TEXT]);
 sql!(RECIPE_TEXT, "recipe_text", [INT8]);
@@ -78,14 +185,23 @@ sql!(SECRET, "secret", [BYTEA]);
 sql!(SERVER, "server", []);
 
 /// All of them.
-pub(super) static ALL: [&Sql; 12] = [
+pub(super) static ALL: [&Sql; 21] = [
     &CLAIM,
     &LAPSE,
     &FINISH,
     &RENEW,
     &READ,
+    &ENQUEUE,
+    &TAKE,
+    &TAKEN,
+    &WRITE,
     &LIST,
+    &LIST_DEAD,
+    &LIST_WAITING,
     &FORGET,
+    &AUDIT,
+    &CENSUS,
+    &SCOPES,
     &SWEEP,
     &RECIPE,
     &RECIPE_TEXT,

@@ -2,7 +2,7 @@
 -- client thinks. Rows that somebody holds are left for the next sweep.
 , due AS MATERIALIZED (
     SELECT r.id, r.look_at, r.state, r.after_failure, r.deadline, r.due, r.since, r.replay_for, r.remember_for,
-        r.status IS NOT NULL AS answered
+        r.status IS NOT NULL AS answered, r.input IS NOT NULL AS runs_by_itself
     FROM hapax_record r
     WHERE r.look_at <= (SELECT now FROM clock)
     ORDER BY r.look_at, r.id
@@ -12,6 +12,7 @@
     SELECT d.*, c.now,
         d.since + least(d.replay_for, 9223372036854775807 - greatest(d.since, 0)) AS answer_until,
         CASE
+            WHEN d.runs_by_itself AND d.state IN ('running', 'waiting') THEN NULL
             -- From its deadline on, a claim in retry mode is no more than an operation that waits for an arrival.
             WHEN d.state = 'running' AND d.after_failure = 'retry' THEN
                 d.deadline + least(d.replay_for, 9223372036854775807 - greatest(d.deadline, 0))
@@ -47,6 +48,7 @@
 ), lapsed AS (
     UPDATE hapax_record r
     SET state = 'unknown', reason = 'lapsed', since = r.deadline, deadline = NULL, run_until = NULL, after_failure = NULL,
+        starter = NULL, wake_at = CASE WHEN r.wake_at IS NULL THEN 9223372036854775807 ELSE r.deadline END,
         look_at = greatest(v.soonest, v.later)
     FROM verdict v
     WHERE r.id = v.id AND v.what = 'lapse'

@@ -6,6 +6,7 @@
 )]
 
 mod faults;
+mod queue;
 mod races;
 mod schema;
 mod time;

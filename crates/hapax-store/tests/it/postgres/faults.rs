@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hapax_core::{Finished, Ruling, Store, StoreErrorKind};
+use hapax_core::{Amend, Amended, Finished, Ruling, StateName, Store, StoreErrorKind, Take};
 use hapax_store::postgres::{PostgresOptions, PostgresStore};
 use hapax_testbed::Postgres;
 
-use super::world::{claim, connect, done, lease, operation};
+use super::world::{amendment, claim, connect, done, enqueue, lease, operation, take};
 
 /// Runs cycles until told to stop, repeating what fails; gives the keys whose finish was acknowledged.
 async fn work(store: Arc<PostgresStore>, worker: usize, stop: tokio::sync::watch::Receiver<bool>) -> Vec<String> {
@@ -239,13 +239,24 @@ async fn works_without_prepared_statements_and_session_settings() {
         Ruling::Refused(_)
     ));
     assert_eq!(store.sweep(10).await.unwrap().looked_at, 0);
-    assert_eq!(
-        store
-            .list(hapax_core::Filter::default(), None, 10)
-            .await
-            .unwrap()
-            .records
-            .len(),
-        1
-    );
+    store.enqueue(enqueue("queued")).await.unwrap();
+    let mut spent = take(5);
+    spent.names[0].tries = 0;
+    assert_eq!(store.take(spent).await.unwrap().ended.len(), 1);
+    let redriven = store.amend(operation("queued").id(), amendment(Amend::Redrive)).await;
+    assert!(matches!(redriven.unwrap(), Amended::Became(_)));
+    let asked = take(5);
+    let taken = store.take(asked.clone()).await.unwrap().work;
+    assert_eq!(taken.len(), 1);
+    let again = Take { again: true, ..asked };
+    assert_eq!(store.take(again).await.unwrap().work, taken);
+    assert_eq!(store.audit(None, None, 5).await.unwrap().0.len(), 1);
+    assert_eq!(store.census(true).await.unwrap().scopes[0].1, 2);
+    for (state, count) in [(None, 2), (Some(StateName::Waiting), 0), (Some(StateName::Dead), 0)] {
+        let filter = hapax_core::Filter {
+            state,
+            ..hapax_core::Filter::default()
+        };
+        assert_eq!(store.list(filter, None, 10).await.unwrap().records.len(), count);
+    }
 }

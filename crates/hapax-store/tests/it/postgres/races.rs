@@ -11,7 +11,7 @@ use hapax_store::postgres::{PostgresOptions, PostgresStore};
 use hapax_testbed::Postgres;
 use tokio_postgres::NoTls;
 
-use super::world::{claim, connect, done, lease, operation};
+use super::world::{amendment, claim, connect, done, lease, operation};
 
 /// Claims of 64 callers on two stores, all at once: the fences of those that won.
 async fn race(stores: [&Arc<PostgresStore>; 2], make: impl Fn() -> hapax_core::Claim) -> Vec<u64> {
@@ -84,9 +84,9 @@ async fn a_repeated_claim_wins_again_and_a_repeated_finish_finds_the_first() {
         store.finish(id, stale, done(1)).await.unwrap(),
         Finished::Fenced { record: Some(_), .. }
     ));
-    let amend = Amend::Forget { even_unknown: false };
-    assert_eq!(store.amend(id, amend).await.unwrap(), Amended::Forgotten);
-    assert_eq!(store.amend(id, amend).await.unwrap(), Amended::Absent);
+    let forget = amendment(Amend::Forget { even_unknown: false });
+    assert_eq!(store.amend(id, forget.clone()).await.unwrap(), Amended::Forgotten);
+    assert_eq!(store.amend(id, forget).await.unwrap(), Amended::Absent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,11 @@
 //! Migrations, statements, constraints.
 
-use hapax_core::{Store, StoreErrorKind};
+use hapax_core::{Filter, StateName, Store, StoreErrorKind, Timestamp};
 use hapax_store::postgres::{PostgresOptions, PostgresStore};
 use hapax_testbed::Postgres;
 use tokio_postgres::NoTls;
 
-use super::world::{claim, connect};
+use super::world::{claim, connect, enqueue, lease, operation, take};
 
 const TABLES: &str = "SELECT count(*) FROM pg_class WHERE relname LIKE 'hapax%' AND relkind IN ('r', 'S')";
 
@@ -27,6 +27,77 @@ async fn migrates_up_and_down_and_up() {
 }
 
 #[tokio::test]
+async fn records_in_every_state_survive_the_queue_going_and_coming() {
+    const STATES: &str = "SELECT state, count(*) FROM hapax_record GROUP BY state ORDER BY state";
+    let database = Postgres::shared().database();
+    PostgresStore::migrate(database.url(), Some(1)).await.unwrap();
+    let old: [(&str, Columns); 6] = [
+        (
+            "1",
+            &[
+                ("deadline", "1"),
+                ("run_until", "2"),
+                ("after_failure", "'hold'"),
+                ("state", "'running'"),
+            ],
+        ),
+        ("2", &[("state", "'waiting'"), ("due", "1")]),
+        ("3", &[("state", "'unknown'"), ("reason", "'lapsed'")]),
+        ("4", &[("state", "'done'"), ("reason", "'too-large'")]),
+        (
+            "5",
+            &[
+                ("state", "'done'"),
+                ("status", "200"),
+                ("headers", "''"),
+                ("body", "''"),
+            ],
+        ),
+        ("6", &[("state", "'dead'"), ("reason", "'poison'")]),
+    ];
+    for (byte, columns) in old {
+        let id = format!("decode(repeat('0{byte}', 16), 'hex')");
+        database.query(&insert(&[columns, &[("id", &id)]].concat()));
+    }
+    let before = database.query(STATES);
+
+    let store = connect(database.url()).await;
+    let listed = async |state| {
+        let filter = Filter {
+            state: Some(state),
+            ..Filter::default()
+        };
+        store.list(filter, None, 10).await.unwrap().records.len()
+    };
+    assert_eq!(listed(StateName::Waiting).await, 1);
+    assert_eq!(listed(StateName::Unknown).await, 2, "the running one lapsed");
+    assert_eq!(listed(StateName::Done).await, 2);
+    assert_eq!(listed(StateName::Dead).await, 1);
+    let census = store.census(false).await.unwrap();
+    assert_eq!((census.waiting, census.unknown, census.dead), (1, 1, 1));
+    assert_eq!(database.query(STATES), before);
+
+    // Down with what only the newer version can hold.
+    store.enqueue(enqueue("queued")).await.unwrap();
+    let mut failing = take(1);
+    failing.names[0].tries = 0;
+    assert_eq!(store.take(failing).await.unwrap().ended.len(), 1);
+    store.enqueue(enqueue("taken")).await.unwrap();
+    assert_eq!(store.take(take(1)).await.unwrap().work.len(), 1);
+    store.enqueue(enqueue("waits")).await.unwrap();
+    let before = database.query(STATES);
+    drop(store);
+    PostgresStore::migrate(database.url(), Some(1)).await.unwrap();
+    assert_eq!(database.query(STATES), before);
+    let store = connect(database.url()).await;
+    assert_eq!(database.query(STATES), before);
+    let (_, record) = store.read(operation("waits").id()).await.unwrap();
+    let record = record.unwrap();
+    assert_eq!((record.input, record.wake_at), (None, Some(Timestamp::FOREVER)));
+    lease(store.claim(claim("waits")).await.unwrap());
+}
+
+#[tokio::test]
 async fn refuses_a_newer_or_foreign_schema() {
     let database = Postgres::shared().database();
     connect(database.url()).await;
@@ -42,7 +113,7 @@ async fn refuses_a_newer_or_foreign_schema() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Schema);
-    for part in ["version 99", "versions up to 1", database.name()] {
+    for part in ["version 99", "versions up to 2", database.name()] {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
@@ -83,7 +154,7 @@ async fn every_statement_fits_the_schema() {
     PostgresStore::migrate(database.url(), None).await.unwrap();
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
-    assert_eq!(PostgresStore::statements().len(), 12);
+    assert_eq!(PostgresStore::statements().len(), 21);
     for sql in PostgresStore::statements() {
         let prepared = client.prepare_typed(sql.text, sql.types).await;
         let statement = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", sql.name));
@@ -130,10 +201,11 @@ async fn constraints_hold_state_and_columns_together() {
         ("deadline", "1"),
         ("run_until", "2"),
         ("after_failure", "'hold'"),
+        ("starter", "'caller'"),
     ];
-    const WAITING: Columns = &[("state", "'waiting'"), ("due", "1")];
-    const LAPSED: Columns = &[("state", "'unknown'"), ("reason", "'lapsed'")];
-    const AMBIGUOUS: Columns = &[("state", "'unknown'"), ("reason", "'ambiguous'")];
+    const WAITING: Columns = &[("state", "'waiting'"), ("due", "1"), ("wake_at", "1")];
+    const LAPSED: Columns = &[("state", "'unknown'"), ("reason", "'lapsed'"), ("wake_at", "1")];
+    const AMBIGUOUS: Columns = &[("state", "'unknown'"), ("reason", "'ambiguous'"), ("wake_at", "1")];
     const DONE: Columns = &[
         ("state", "'done'"),
         ("status", "200"),
@@ -141,16 +213,22 @@ async fn constraints_hold_state_and_columns_together() {
         ("body", "''"),
     ];
     const NOT_KEPT: Columns = &[("state", "'done'"), ("reason", "'too-large'")];
-    const DEAD: Columns = &[("state", "'dead'"), ("reason", "'poison'")];
+    const DEAD: Columns = &[("state", "'dead'"), ("reason", "'poison'"), ("wake_at", "1")];
+    const NOTES: Columns = &[("input", "''"), ("last_error", "repeat('x', 1000)"), ("redriven", "1")];
     const ANSWER: Columns = &[("status", "500"), ("headers", "''"), ("body", "''")];
 
     let database = Postgres::shared().database();
     PostgresStore::migrate(database.url(), None).await.unwrap();
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
-    let good: [&[Columns]; 9] = [
+    let good: [&[Columns]; 14] = [
         &[RUNNING],
+        &[RUNNING, NOTES],
+        &[RUNNING, &[("wake_at", "1")]],
         &[WAITING],
+        &[WAITING, NOTES],
+        &[AMBIGUOUS, NOTES],
+        &[DEAD, NOTES],
         &[LAPSED],
         &[AMBIGUOUS],
         &[AMBIGUOUS, ANSWER],
@@ -172,6 +250,22 @@ async fn constraints_hold_state_and_columns_together() {
         (RUNNING, &[("due", "1")]),
         (RUNNING, &[("reason", "'lapsed'")]),
         (RUNNING, ANSWER),
+        (RUNNING, &[("starter", "NULL")]),
+        (RUNNING, &[("starter", "'nobody'")]),
+        (WAITING, &[("starter", "'caller'")]),
+        (LAPSED, &[("starter", "'caller'")]),
+        (DONE, &[("starter", "'caller'")]),
+        (DEAD, &[("starter", "'caller'")]),
+        (WAITING, &[("wake_at", "NULL")]),
+        (LAPSED, &[("wake_at", "NULL")]),
+        (AMBIGUOUS, &[("wake_at", "NULL")]),
+        (DEAD, &[("wake_at", "NULL")]),
+        (DONE, &[("wake_at", "1")]),
+        (DONE, &[("input", "''")]),
+        (DONE, &[("last_error", "''")]),
+        (NOT_KEPT, &[("input", "''")]),
+        (DEAD, &[("last_error", "repeat('x', 1001)")]),
+        (DEAD, &[("crashes", "-1")]),
         (WAITING, &[("due", "NULL")]),
         (WAITING, &[("deadline", "1")]),
         (WAITING, &[("run_until", "1")]),

@@ -1,0 +1,3 @@
+, listed AS NOT MATERIALIZED (
+    SELECT * FROM hapax_record WHERE position > $5::bigint
+)
