@@ -89,12 +89,13 @@ impl Target {
 }
 
 /// Statements join a handful of given ids to an index, whatever the size of the table: a plan made while it was empty
-/// must be that one too, so the others are ruled out, and planning happens once a connection.
+/// must be that one too, so the others are ruled out, and planning happens once a connection. Queues are read in the
+/// order of their index, of which only the beginning is needed: no bitmaps.
 fn session_settings(config: &Config, options: &PostgresOptions) -> String {
     format!(
         "{} -c statement_timeout={} -c lock_timeout={} -c idle_in_transaction_session_timeout={} \
          -c default_transaction_isolation=read\\ committed -c plan_cache_mode=force_generic_plan \
-         -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off",
+         -c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off",
         config.get_options().unwrap_or_default(),
         options.statement_timeout.as_millis(),
         options.lock_timeout.as_millis(),

@@ -156,11 +156,14 @@ async fn taken_before(link: &mut Link, clock: &Clock, take: &Take, taken: &mut T
     let rows = link.run(&TAKEN, &reading.params(&[&attempt])).await?;
     let corrupt = |what| Failure::corrupt(what, &link.target().label);
     reading.end(clock, rows.first().ok_or_else(|| corrupt("no time"))?);
-    for row in &rows {
-        if let Some((record, lease)) = found(row).map_err(corrupt)?.and_then(|found| found.started) {
-            taken.work.push(Work::Run(Box::new(record), lease));
-        }
-    }
+    let found: Result<Vec<_>, _> = rows.iter().filter_map(|row| found(row).transpose()).collect();
+    let mut found = found.map_err(corrupt)?;
+    // The oldest record first.
+    found.sort_unstable_by_key(|found| found.place.1);
+    let held = found.into_iter().filter_map(|found| found.started);
+    taken
+        .work
+        .extend(held.map(|(record, lease)| Work::Run(Box::new(record), lease)));
     Ok(())
 }
 
