@@ -15,7 +15,7 @@ use super::queue::{CloseOnDrop, Queue};
 use super::row;
 use super::statements::{
     AUDIT, AUDIT_OF, CENSUS, CENSUS_LAPSED, CENSUS_SCOPES, LIST, LIST_OPEN, META, NAMESPACE_COUNT, NAMESPACES,
-    NEXT_POSITION, OPEN_STRETCH, RECIPE_TEXT, RECORD, SUMMARY,
+    NEXT_POSITION, OPEN_STRETCH, RECIPE_TEXT, RECORD, SUMMARY, prepare,
 };
 use super::writer::{Reply, now};
 use crate::clock::Clock;
@@ -147,23 +147,23 @@ struct Statements<'c> {
 impl<'c> Statements<'c> {
     fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
-            begin: connection.prepare("BEGIN")?,
-            end: connection.prepare("COMMIT")?,
-            meta: connection.prepare(META)?,
-            record: connection.prepare(RECORD)?,
-            recipe_text: connection.prepare(RECIPE_TEXT)?,
-            list: connection.prepare(LIST)?,
-            list_open: connection.prepare(LIST_OPEN)?,
-            open_stretch: connection.prepare(OPEN_STRETCH)?,
-            audit: connection.prepare(AUDIT)?,
-            audit_of: connection.prepare(AUDIT_OF)?,
-            census: connection.prepare(CENSUS)?,
-            census_lapsed: connection.prepare(CENSUS_LAPSED)?,
-            census_scopes: connection.prepare(CENSUS_SCOPES)?,
-            summary: connection.prepare(SUMMARY)?,
-            namespaces: connection.prepare(NAMESPACES)?,
-            namespace_count: connection.prepare(NAMESPACE_COUNT)?,
-            next_position: connection.prepare(NEXT_POSITION)?,
+            begin: prepare(connection, "BEGIN")?,
+            end: prepare(connection, "COMMIT")?,
+            meta: prepare(connection, META)?,
+            record: prepare(connection, RECORD)?,
+            recipe_text: prepare(connection, RECIPE_TEXT)?,
+            list: prepare(connection, LIST)?,
+            list_open: prepare(connection, LIST_OPEN)?,
+            open_stretch: prepare(connection, OPEN_STRETCH)?,
+            audit: prepare(connection, AUDIT)?,
+            audit_of: prepare(connection, AUDIT_OF)?,
+            census: prepare(connection, CENSUS)?,
+            census_lapsed: prepare(connection, CENSUS_LAPSED)?,
+            census_scopes: prepare(connection, CENSUS_SCOPES)?,
+            summary: prepare(connection, SUMMARY)?,
+            namespaces: prepare(connection, NAMESPACES)?,
+            namespace_count: prepare(connection, NAMESPACE_COUNT)?,
+            next_position: prepare(connection, NEXT_POSITION)?,
         })
     }
 

@@ -1,6 +1,12 @@
 //! The store's SQL, and the writer's prepared statements.
 
-use rusqlite::{Connection, Statement};
+use rusqlite::{Connection, PrepFlags, Statement};
+
+/// Prepares a statement that lives as long as its connection. Told so, SQLite leaves the connection's small memory to
+/// what each run needs, which is a tenth of a cycle's work.
+pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> rusqlite::Result<Statement<'c>> {
+    connection.prepare_with_flags(sql, PrepFlags::SQLITE_PREPARE_PERSISTENT)
+}
 
 pub(super) const RECORD: &str = include_str!("sql/record.sql");
 pub(super) const LIST: &str = include_str!("sql/list.sql");
@@ -33,10 +39,10 @@ macro_rules! statements {
                 Ok(Self {
                     // The write lock is taken at the start: a transaction that begins by reading cannot always get it
                     // later.
-                    begin: connection.prepare("BEGIN IMMEDIATE")?,
-                    commit: connection.prepare("COMMIT")?,
-                    rollback: connection.prepare("ROLLBACK")?,
-                    $($name: connection.prepare(include_str!(concat!("sql/", $file)))?),+
+                    begin: prepare(connection, "BEGIN IMMEDIATE")?,
+                    commit: prepare(connection, "COMMIT")?,
+                    rollback: prepare(connection, "ROLLBACK")?,
+                    $($name: prepare(connection, include_str!(concat!("sql/", $file)))?),+
                 })
             }
         }

@@ -4,6 +4,7 @@
 mod crash;
 mod durable;
 mod migrations;
+mod queue;
 mod rows;
 
 use std::path::Path;
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hapax_core::{
-    AfterFailure, Answer, AttemptId, Claim, Fence, Fingerprint, Key, Lease, Name, Operation, Outcome, RecipeId,
-    Retention, Ruling, Scope, Starter, Store, Timestamp,
+    AfterFailure, Amend, Amendment, Answer, AttemptId, Audit, Claim, Enqueue, Fence, Fingerprint, Input, Key, Lease,
+    Name, Operation, Outcome, RecipeId, Retention, Ruling, Scope, Starter, Store, Take, TakeName, Timestamp,
 };
 use hapax_store::{Clock, SqliteOptions, SqliteStore};
 
@@ -68,7 +69,50 @@ pub(crate) fn claim(key: &str) -> Claim {
         lease: Duration::from_secs(30),
         max_run: Duration::from_secs(900),
         after_failure: AfterFailure::Hold,
+        attended: false,
         retention: Retention::default(),
+    }
+}
+
+/// An operation laid before the runners, due at once.
+pub(crate) fn enqueue(key: &str) -> Enqueue {
+    let claim = claim(key);
+    Enqueue {
+        operation: claim.operation,
+        fingerprint: claim.fingerprint,
+        attempt: AttemptId::from_bytes([0xee; 16]),
+        input: Input(Bytes::copy_from_slice(key.as_bytes())),
+        delay: Duration::ZERO,
+        retention: claim.retention,
+    }
+}
+
+/// A request for at most `limit` records of the name `default`, by attempt `attempt`.
+pub(crate) fn take(attempt: u8, limit: usize) -> Take {
+    Take {
+        attempt: AttemptId::from_bytes([attempt; 16]),
+        names: vec![TakeName {
+            name: Name::new("default").unwrap(),
+            lease: Duration::from_secs(30),
+            max_run: Duration::from_secs(900),
+            after_failure: AfterFailure::Retry,
+            tries: 3,
+            crashes_count: true,
+            resolves: true,
+        }],
+        limit,
+        alone: false,
+        again: false,
+    }
+}
+
+/// A person's amendment of a record, whatever its fence.
+pub(crate) fn amendment(amend: Amend) -> Amendment {
+    let (actor, reason) = ("a person".into(), "for a test".into());
+    Amendment {
+        amend,
+        fence: None,
+        audit: Audit { actor, reason },
     }
 }
 

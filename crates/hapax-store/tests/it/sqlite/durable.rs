@@ -9,7 +9,7 @@ use hapax_core::{
 };
 use hapax_store::{Clock, SqliteOptions, SqliteStore};
 
-use super::{Hand, claim, done, open, open_at, operation, run, win};
+use super::{Hand, amendment, claim, done, open, open_at, operation, run, win};
 
 #[test]
 fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
@@ -72,8 +72,8 @@ async fn a_full_disk_fails_clearly_and_heals() {
     assert_eq!(failed.state.name(), StateName::Running);
 
     for n in 0..3 {
-        let amend = Amend::Forget { even_unknown: false };
-        let amended = store.amend(operation(&format!("k{n}")).id(), amend).await.unwrap();
+        let amendment = amendment(Amend::Forget { even_unknown: false });
+        let amended = store.amend(operation(&format!("k{n}")).id(), amendment).await.unwrap();
         assert_eq!(amended, Amended::Forgotten);
     }
     let finished = store

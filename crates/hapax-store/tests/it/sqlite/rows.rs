@@ -1,9 +1,11 @@
 //! The schema refuses rows that the protocol could not have made.
 
-use hapax_core::{AfterFailure, DeadReason, Finish, NotKept, Outcome, StateName, Store, StoreErrorKind};
+use hapax_core::{
+    AfterFailure, DeadReason, Finish, LastError, NotKept, Outcome, Record, StateName, Store, StoreErrorKind,
+};
 use rusqlite::{Connection, ErrorCode};
 
-use super::{answer, claim, open, win};
+use super::{answer, claim, enqueue, open, win};
 
 /// One record in each state, by its name.
 async fn one_of_each(path: &std::path::Path) {
@@ -13,12 +15,15 @@ async fn one_of_each(path: &std::path::Path) {
             "waiting",
             Finish::Release {
                 after: std::time::Duration::from_secs(9),
+                counts: true,
+                last_error: Some(LastError::new("busy")),
             },
         ),
         (
             "unknown",
             Finish::Unknown {
                 answer: Some(answer("?")),
+                last_error: None,
             },
         ),
         ("done", Finish::Done(Outcome::Answer(answer("!")))),
@@ -28,10 +33,14 @@ async fn one_of_each(path: &std::path::Path) {
             Finish::Dead {
                 reason: DeadReason::Refused,
                 answer: None,
+                last_error: None,
             },
         ),
     ];
     win(&store, claim("running")).await;
+    store.enqueue(enqueue("enqueued")).await.unwrap();
+    store.enqueue(enqueue("running with input")).await.unwrap();
+    win(&store, claim("running with input")).await;
     for (key, finish) in finishes {
         let claim = claim(key);
         let id = claim.operation.id();
@@ -55,10 +64,17 @@ async fn the_columns_of_each_state_are_checked() {
         ("running", "due = since"),
         ("running", "reason = 'lapsed'"),
         ("running", "status = 200, headers = x'', body = x''"),
+        ("running", "starter = NULL"),
+        ("running", "starter = 'nobody'"),
+        ("running", "input = x'00'"),
         ("running", "state = 'waiting'"),
+        ("running with input", "wake_at = NULL"),
         ("waiting", "due = NULL"),
         ("waiting", "due = since - 1"),
         ("waiting", "deadline = since"),
+        ("waiting", "starter = 'caller'"),
+        ("waiting", "wake_at = NULL"),
+        ("enqueued", "wake_at = NULL"),
         ("waiting", "reason = 'expired'"),
         ("waiting", "status = 200, headers = x'', body = x''"),
         ("unknown", "reason = NULL"),
@@ -67,17 +83,32 @@ async fn the_columns_of_each_state_are_checked() {
         ("unknown", "headers = NULL"),
         ("unknown", "status = NULL"),
         ("unknown", "due = since"),
+        ("unknown", "starter = 'system'"),
+        ("unknown", "wake_at = NULL"),
         ("done", "reason = 'expired'"),
         ("done", "status = NULL, headers = NULL, body = NULL"),
         ("done", "status = 99"),
         ("done", "status = 1000"),
         ("done", "run_until = since"),
+        ("done", "starter = 'alone'"),
+        ("done", "wake_at = since"),
+        ("done", "input = x''"),
+        ("done", "last_error = ''"),
         ("done, not kept", "reason = NULL"),
         ("done, not kept", "reason = 'poison'"),
         ("done, not kept", "status = 200, headers = x'', body = x''"),
         ("dead", "reason = NULL"),
         ("dead", "reason = 'lapsed'"),
         ("dead", "after_failure = 'hold'"),
+        ("dead", "starter = 'caller'"),
+        ("dead", "wake_at = NULL"),
+        ("dead", "crashes = -1"),
+        ("dead", "crashes = crashes + 4"),
+        (
+            "dead",
+            "last_error = printf('%.*c', 501, 'é') || printf('%.*c', 501, 'é')",
+        ),
+        ("dead", "redriven = created - 1"),
         ("done", "state = 'finished'"),
         ("done", "state = NULL"),
         ("done", "id = x'00'"),
@@ -94,6 +125,7 @@ async fn the_columns_of_each_state_are_checked() {
         ("done", "name = printf('%.256c', 'x')"),
         ("done", "id = (SELECT id FROM hapax_record WHERE key = 'dead')"),
     ];
+    assert_eq!(Record::POISON, 3, "the schema's bound of crashes");
     for (key, change) in wrong {
         let sql = format!("UPDATE hapax_record SET {change} WHERE key = '{key}'");
         let result = connection.execute(&sql, []);
@@ -105,6 +137,13 @@ async fn the_columns_of_each_state_are_checked() {
         ("unknown", "status = NULL, headers = NULL, body = NULL"),
         ("dead", "status = 500, headers = x'', body = x'00'"),
         ("done", "status = 0"),
+        ("running", "wake_at = deadline, starter = 'alone'"),
+        ("running with input", "crashes = 3"),
+        (
+            "dead",
+            "input = x'', last_error = printf('%.*c', 1000, 'x'), redriven = since",
+        ),
+        ("unknown", "input = x'00', last_error = ''"),
     ];
     for (key, change) in right {
         let sql = format!("UPDATE hapax_record SET {change} WHERE key = '{key}'");
