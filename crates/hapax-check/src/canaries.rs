@@ -45,6 +45,26 @@ pub enum Bug {
     UnboundedSweep,
     /// The time is whatever the wall clock shows.
     FollowsAnyClock,
+    /// A take reads, thinks, and writes: two can get the same record.
+    TakenByTwo,
+    /// A repeated take is given nothing of what it took: it waits for the leases to lapse.
+    TakeLosesToItself,
+    /// An amendment leaves the fence, so that an attempt from before it can still finish.
+    AmendKeepsFence,
+    /// An amendment is not written to the audit.
+    AmendUnaudited,
+    /// A redrive takes any record of its filter, what is done included.
+    RedrivesDone,
+    /// An enqueue overwrites a record that has ended.
+    EnqueueOverwrites,
+    /// A start that provably had no effect stays a try.
+    UncountedStaysTry,
+    /// A release forgets the input, so that no runner can run it again.
+    ReleaseForgetsInput,
+    /// "It did not happen" is believed while what was sent may still arrive.
+    BelievesNotDoneTooSoon,
+    /// Whatever was in flight when a process died is run again beside everything else.
+    SuspectsRunBesideOthers,
 }
 
 impl Bug {
@@ -68,5 +88,15 @@ impl Bug {
         Self::FinishedAttemptRunsAgain,
         Self::UnboundedSweep,
         Self::FollowsAnyClock,
+        Self::TakenByTwo,
+        Self::TakeLosesToItself,
+        Self::AmendKeepsFence,
+        Self::AmendUnaudited,
+        Self::RedrivesDone,
+        Self::EnqueueOverwrites,
+        Self::UncountedStaysTry,
+        Self::ReleaseForgetsInput,
+        Self::BelievesNotDoneTooSoon,
+        Self::SuspectsRunBesideOthers,
     ];
 }

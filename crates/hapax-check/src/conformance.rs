@@ -9,6 +9,8 @@
 //! }
 //! ```
 
+mod amending;
+mod census;
 mod claims;
 mod durability;
 mod exam;
@@ -17,6 +19,8 @@ mod finishes;
 mod forgetting;
 mod keeping;
 mod listing;
+mod queue;
+mod queue_races;
 mod races;
 mod values;
 
@@ -190,6 +194,8 @@ cases! { $
         a_jump_is_not_followed_until_accepted;
     values:
         large_and_empty_answers_come_back_byte_for_byte,
+        large_and_empty_inputs_come_back_byte_for_byte,
+        last_errors_come_back_up_to_their_limit,
         headers_come_back_in_order,
         odd_words_name_their_own_operations,
         every_status_comes_back,
@@ -204,7 +210,43 @@ cases! { $
         a_sweep_never_takes_a_claim_away,
         forgetting_never_takes_a_claim_away,
         many_finishes_of_one_run_agree;
+    queue:
+        an_enqueued_operation_waits_with_its_input,
+        an_enqueue_is_answered_the_same_again,
+        an_enqueue_in_every_state_does_as_the_core_says,
+        input_is_kept_until_it_is_done,
+        work_is_taken_when_it_is_due_and_once,
+        the_longest_due_is_taken_first_and_no_more_than_asked,
+        only_names_that_are_asked_for_are_taken,
+        a_take_in_every_state_does_as_the_core_says,
+        a_take_that_resolves_does_as_the_core_says,
+        a_take_in_solitude_does_as_the_core_says,
+        a_release_without_effect_gives_the_systems_try_back,
+        three_crashes_are_poison_and_bystanders_end_done,
+        a_take_is_answered_the_same_again,
+        an_unknown_outcome_is_given_to_resolve_and_left_alone_meanwhile;
+    amending:
+        each_amendment_in_every_state_does_as_the_core_says,
+        not_done_counts_once_it_is_settled,
+        a_stale_attempt_finishes_nothing_after_an_amendment,
+        a_redriven_operation_runs_again_with_all_its_tries,
+        the_audit_comes_in_pages_and_outlives_its_records,
+        the_audit_keeps_odd_words;
+    census:
+        the_census_counts_what_is_not_settled,
+        the_census_knows_the_longest_due;
+    queue_races:
+        many_takers_take_each_record_once,
+        of_many_resolvers_one_is_asked,
+        a_take_and_an_arrival_exclude_each_other,
+        a_take_and_a_late_finish_exclude_each_other,
+        of_many_enqueues_one_is_accepted,
+        an_enqueue_and_an_arrival_agree,
+        a_redrive_and_a_late_finish_exclude_each_other,
+        a_resolution_and_a_late_finish_exclude_each_other,
+        a_sweep_and_a_redrive_exclude_each_other;
     durability:
         everything_is_there_after_reopening,
+        what_is_laid_taken_and_amended_is_there_after_reopening,
         a_reopened_store_goes_on;
 }

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hapax_core::{
-    Amend, Amended, BoxFuture, Claim, Claimed, Cursor, Fence, Filter, Finish, Finished, OperationId, Page, RecipeId,
-    Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Timestamp,
+    Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
+    Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Take, Taken,
+    Timestamp,
 };
 use tokio::time::sleep;
 
@@ -251,8 +252,38 @@ impl Store for Faulty {
         })
     }
 
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>> {
-        self.call(move |store| Box::pin(async move { store.amend(id, amend).await }))
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+        self.call(move |store| {
+            let enqueue = enqueue.clone();
+            Box::pin(async move { store.enqueue(enqueue).await })
+        })
+    }
+
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        self.call(move |store| {
+            let take = take.clone();
+            Box::pin(async move { store.take(take).await })
+        })
+    }
+
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
+        self.call(move |store| {
+            let amendment = amendment.clone();
+            Box::pin(async move { store.amend(id, amendment).await })
+        })
+    }
+
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<AuditPage, StoreError>> {
+        self.call(move |store| Box::pin(async move { store.audit(id, after, limit).await }))
+    }
+
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
+        self.call(move |store| Box::pin(async move { store.census(scopes).await }))
     }
 
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {

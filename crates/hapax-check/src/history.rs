@@ -12,7 +12,7 @@ use hapax_core::Timestamp;
 use hapax_store::MemoryStore;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
-pub use steps::{Ending, Step, steps};
+pub use steps::{Change, Ending, Step, Ways, steps};
 
 use crate::conformance::{Backend, Failure, block_on};
 use crate::time::MadeTime;
@@ -33,8 +33,8 @@ pub async fn compare(backend: &dyn Backend, steps: &[Step]) -> Result<(), Failur
             time.pass(*duration);
             continue;
         }
-        let expected = model.take(step).await?;
-        let got = store.take(step).await?;
+        let expected = model.step(step).await?;
+        let got = store.step(step).await?;
         if got != expected {
             let text = format!("step {number}, {step:?}:\n  the model says {expected:?}\n  the store says {got:?}");
             return Err(Failure(text));

@@ -1,14 +1,16 @@
 //! A store of its own, as plain as the reference model, in which bugs can be planted.
 
+mod queue;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hapax_core::record::{FinishVerdict, RenewVerdict, Tended};
 use hapax_core::{
-    Amend, Amended, BoxFuture, Claim, Claimed, Cursor, Fence, Filter, Finish, Finished, NotKept, Operation,
-    OperationId, Outcome, Page, RecipeId, Record, Refusal, Renewed, Ruling, Scope, State, Store, StoreError, Summary,
-    Swept, Timestamp, Verdict, decide,
+    Amended, Amendment, AuditEntry, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence,
+    Filter, Finish, Finished, NotKept, Operation, OperationId, Outcome, Page, RecipeId, Record, Refusal, Renewed,
+    Ruling, Scope, Starter, State, Store, StoreError, Summary, Swept, Take, Taken, Timestamp, Verdict, decide,
 };
 use hapax_store::Clock;
 use tokio::task::yield_now;
@@ -31,6 +33,7 @@ struct Rows {
     positions: i64,
     last_fence: u64,
     recipes: Vec<String>,
+    audit: Vec<AuditEntry>,
 }
 
 struct Row {
@@ -96,13 +99,7 @@ impl Rows {
             Verdict::Run => {
                 let fence = self.next_fence(bug);
                 let (record, lease) = Record::started(seen, &claim, fence, now);
-                let look = Record::first_look(&claim, now);
-                let position = self.rows.get(&id).map(|row| row.position);
-                let position = position.unwrap_or_else(|| {
-                    self.positions += 1;
-                    self.positions
-                });
-                self.rows.insert(id, Row { position, look, record });
+                self.put(id, record, Record::first_look(&claim, now));
                 Ruling::Won(lease)
             }
             Verdict::Resume(lease) => Ruling::Won(lease),
@@ -153,12 +150,18 @@ impl Rows {
             verdict => verdict,
         };
         match verdict {
-            FinishVerdict::Becomes(record) => {
+            FinishVerdict::Becomes(mut becomes) => {
                 let id = self.id(id);
+                let released = matches!(becomes.state, State::Waiting { .. });
+                match bug {
+                    Bug::UncountedStaysTry => becomes.tries = record.tries,
+                    Bug::ReleaseForgetsInput if released => becomes.input = None,
+                    _ => {}
+                }
                 if bug == Bug::DeletedOnError && matches!(finish, Finish::Unknown { .. }) {
                     self.rows.remove(&id);
                 } else {
-                    self.write(id, *record);
+                    self.write(id, *becomes);
                 }
                 Finished::Applied { now }
             }
@@ -179,9 +182,12 @@ impl Rows {
             return Renewed::Fenced;
         };
         let verdict = row.record.renew(fence, lease, now);
-        let State::Running { deadline, .. } = &mut row.record.state else {
+        let State::Running { deadline, starter, .. } = &mut row.record.state else {
             return Renewed::Fenced;
         };
+        if verdict != RenewVerdict::Fenced && *starter == Starter::Alone {
+            *starter = Starter::System;
+        }
         match verdict {
             RenewVerdict::Fenced => Renewed::Fenced,
             RenewVerdict::Until(_) | RenewVerdict::Over if bug == Bug::EndlessRenewal => {
@@ -248,6 +254,15 @@ impl Rows {
             }
         }
         swept
+    }
+
+    fn put(&mut self, id: OperationId, record: Record, look: Timestamp) {
+        let position = self.rows.get(&id).map(|row| row.position);
+        let position = position.unwrap_or_else(|| {
+            self.positions += 1;
+            self.positions
+        });
+        self.rows.insert(id, Row { position, look, record });
     }
 
     fn write(&mut self, id: OperationId, record: Record) {
@@ -330,17 +345,39 @@ impl Store for Planted {
         self.step(|rows, _, now| rows.list(&filter, after, limit, now))
     }
 
-    fn amend(&self, id: OperationId, amend: Amend) -> BoxFuture<'_, Result<Amended, StoreError>> {
-        self.step(|rows, _, now| {
-            let amended = rows
-                .record(id)
-                .map_or(Amended::Absent, |record| record.amend(&amend, now));
-            if amended == Amended::Forgotten {
-                let id = rows.id(id);
-                rows.rows.remove(&id);
+    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+        self.step(move |rows, bug, now| rows.enqueue(bug, &enqueue, now))
+    }
+
+    fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        Box::pin(async move {
+            if self.bug == Bug::TakenByTwo {
+                let seen = self.rows().due(&take, self.now());
+                yield_now().await;
+                return Ok(self.rows().take(self.bug, &take, seen, self.now()));
             }
-            amended
+            let mut rows = self.rows();
+            let now = self.now();
+            let seen = rows.due(&take, now);
+            Ok(rows.take(self.bug, &take, seen, now))
         })
+    }
+
+    fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
+        self.step(move |rows, bug, now| rows.amend(bug, id, amendment, now))
+    }
+
+    fn audit(
+        &self,
+        id: Option<OperationId>,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<AuditPage, StoreError>> {
+        self.step(move |rows, _, _| rows.audit(id, after, limit))
+    }
+
+    fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
+        self.step(move |rows, _, now| rows.census(scopes, now))
     }
 
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {

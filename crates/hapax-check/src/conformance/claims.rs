@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hapax_core::{Claim, DeadReason, Fence, Fingerprint, Finish, Record, Refusal, Starter, State};
+use hapax_core::{Claim, DeadReason, Fence, Fingerprint, Record, Refusal, Starter, State};
 
 use super::exam::*;
 
@@ -153,7 +153,7 @@ pub(super) async fn a_release_at_once_runs_again(exam: Exam) -> Checked {
 pub(super) async fn a_release_for_later_waits_until_due(exam: Exam) -> Checked {
     let store = exam.open().await?;
     let due = exam.now().after(LEASE);
-    exam.run(&store, "k", Finish::Release { after: LEASE }).await?;
+    exam.run(&store, "k", release_for(LEASE)).await?;
     for step in [Duration::ZERO, LEASE - TICK] {
         exam.time.pass(step);
         let refusal = refused(store.claim(exam.ask("k")).await?)?;
@@ -168,11 +168,7 @@ pub(super) async fn a_finished_attempt_does_not_run_again(exam: Exam) -> Checked
     let store = exam.open().await?;
     let claim = exam.ask("k");
     let lease = won(store.claim(claim.clone()).await?)?;
-    applied(
-        store
-            .finish(id("k"), lease.fence, Finish::Release { after: LEASE })
-            .await?,
-    )?;
+    applied(store.finish(id("k"), lease.fence, release_for(LEASE)).await?)?;
     for step in [Duration::ZERO, LEASE, LEASE] {
         exam.time.pass(step);
         let refusal = refused(store.claim(claim.clone()).await?)?;
@@ -327,10 +323,7 @@ pub(super) async fn scope_name_and_key_each_make_another_operation(exam: Exam) -
         let expected = done(&[*number]).state(exam.now());
         ensure_eq!(record.state, expected, "the answer of {operation:?} is its own");
     }
-    let dead = Finish::Dead {
-        reason: DeadReason::Refused,
-        answer: None,
-    };
+    let dead = dead(DeadReason::Refused);
     let stranger = store.finish(held[1].0.id(), held[0].1.fence, dead).await?;
     ensure!(
         matches!(stranger, hapax_core::Finished::Fenced { .. }),

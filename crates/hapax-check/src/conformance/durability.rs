@@ -1,6 +1,6 @@
 //! Cases: what is still there when every handle was closed.
 
-use hapax_core::{Filter, Refusal};
+use hapax_core::{Amend, DeadReason, Filter, Refusal, Take};
 
 use super::exam::*;
 
@@ -25,6 +25,39 @@ pub(super) async fn everything_is_there_after_reopening(exam: Exam) -> Checked {
         let known = store.recipe_text(exam.recipe(index)).await?;
         ensure_eq!(known, Some(text), "a recipe after reopening");
     }
+    Ok(())
+}
+
+pub(super) async fn what_is_laid_taken_and_amended_is_there_after_reopening(exam: Exam) -> Checked {
+    let store = exam.open().await?;
+    let laid = exam.lay("laid");
+    accepted(store.enqueue(exam.lay("taken")).await?)?;
+    let take = exam.take();
+    let taken = store.take(take.clone()).await?;
+    exam.run(&store, "dead", dead(DeadReason::Refused)).await?;
+    let redriven = became(store.amend(id("dead"), amendment(Amend::Redrive)).await?)?;
+    accepted(store.enqueue(laid.clone()).await?)?;
+    let waits = must_read(&store, id("laid")).await?;
+    let audit = store.audit(None, None, 10).await?;
+    let census = store.census(true).await?;
+    drop(store);
+    let store = exam.open().await?;
+    ensure_eq!(must_read(&store, id("laid")).await?, waits, "what was laid");
+    ensure_eq!(must_read(&store, id("dead")).await?, redriven, "what was redriven");
+    ensure_eq!(store.audit(None, None, 10).await?, audit, "the audit");
+    ensure_eq!(store.census(true).await?, census, "the census");
+    accepted(store.enqueue(laid).await?)?;
+    ensure_eq!(must_read(&store, id("laid")).await?, waits, "what was laid before");
+    let again = Take {
+        again: true,
+        limit: 1,
+        ..take
+    };
+    ensure_eq!(store.take(again).await?.work, taken.work, "the runner's repeated take");
+    let fence = to_run(&taken)[0].1.fence;
+    applied(store.finish(id("taken"), fence, done(b"made")).await?)?;
+    let keys = keys_of(&store.take(exam.take()).await?);
+    ensure_eq!(keys, ["laid"], "what is to be run next");
     Ok(())
 }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hapax_core::{
-    AfterFailure, Answer, AttemptId, Claim, Claimed, Fence, Fingerprint, Finish, Finished, Key, Lease, Name, Operation,
-    OperationId, Outcome, RecipeId, Record, Refusal, Retention, Ruling, Scope, Starter, Store, Timestamp, WordError,
+    AfterFailure, Amend, Amended, Amendment, Answer, AttemptId, Audit, Claim, Claimed, DeadReason, Enqueue, Enqueued,
+    Fence, Fingerprint, Finish, Finished, Input, Key, LastError, Lease, Name, NotKept, Operation, OperationId, Outcome,
+    RecipeId, Record, Refusal, Resolution, Retention, Ruling, Scope, Starter, Store, Take, TakeName, Taken, Timestamp,
+    WordError, Work,
 };
 
 use super::{Backend, Failure};
@@ -50,6 +52,8 @@ pub(super) const MAX_RUN: Duration = Duration::from_secs(100);
 pub(super) const REPLAY_FOR: Duration = Duration::from_secs(3_600);
 /// `remember_for` in the suite.
 pub(super) const REMEMBER_FOR: Duration = Duration::from_secs(36_000);
+/// `settle` in the suite.
+pub(super) const SETTLE: Duration = Duration::from_secs(20);
 /// One millisecond: the smallest step of a store's time.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
@@ -113,11 +117,54 @@ impl Exam {
             lease: LEASE,
             max_run: MAX_RUN,
             after_failure: AfterFailure::Hold,
+            attended: false,
             retention: Retention {
                 replay_for: REPLAY_FOR,
                 remember_for: REMEMBER_FOR,
             },
         }
+    }
+
+    /// The enqueuing of `tenant/default/key` for at once, by an attempt of its own.
+    pub(super) fn lay(&self, key: &str) -> Enqueue {
+        let claim = self.ask(key);
+        Enqueue {
+            operation: claim.operation,
+            fingerprint: claim.fingerprint,
+            attempt: claim.attempt,
+            input: Input(Bytes::from_static(b"input")),
+            delay: Duration::ZERO,
+            retention: claim.retention,
+        }
+    }
+
+    /// A runner's take, by an attempt of its own, of at most a hundred records of the name `default`, in retry mode
+    /// with five tries, where no crash is held against an operation and nobody can resolve it.
+    pub(super) fn take(&self) -> Take {
+        Take {
+            attempt: new_attempt(),
+            names: vec![TakeName {
+                name: plain("k").name().clone(),
+                lease: LEASE,
+                max_run: MAX_RUN,
+                after_failure: AfterFailure::Retry,
+                tries: 5,
+                crashes_count: false,
+                resolves: false,
+            }],
+            limit: 100,
+            alone: false,
+            again: false,
+        }
+    }
+
+    /// The same where crashes count and unknown outcomes can be resolved.
+    pub(super) fn take_all(&self) -> Take {
+        let mut take = self.take();
+        for name in &mut take.names {
+            (name.crashes_count, name.resolves) = (true, true);
+        }
+        take
     }
 
     /// The same in retry mode.
@@ -140,29 +187,65 @@ impl Exam {
         Ok(lease)
     }
 
-    /// Brings `key` into each of a record's situations in turn, on keys of their own made from `prefix`.
+    /// Brings `key` into each of a record's situations in turn, on keys of their own made from `prefix`: as arrivals
+    /// leave them, and with input and attended, as runners find them.
     pub(super) async fn every_state(&self, store: &Arc<dyn Store>, prefix: &str) -> Checked<Vec<Situation>> {
         let mut situations = Vec::new();
-        for (name, finish) in endings() {
-            let key = format!("{prefix}-{name}");
-            let claim = self.ask(&key);
-            let lease = won(store.claim(claim.clone()).await?)?;
-            applied(store.finish(id(&key), lease.fence, finish).await?)?;
-            situations.push(Situation { name, claim, lease });
-        }
-        let retried = self.ask_retried(&format!("{prefix}-lapsed-retry"));
-        let lapsed = self.ask(&format!("{prefix}-lapsed-hold"));
-        for (name, claim) in [("lapsed in retry mode", retried), ("lapsed in hold mode", lapsed)] {
-            let lease = won(store.claim(claim.clone()).await?)?;
-            situations.push(Situation { name, claim, lease });
+        for kind in Kind::ALL {
+            for (name, finish) in endings() {
+                let situation = self.start(store, prefix, *kind, name, AfterFailure::Hold).await?;
+                applied(store.finish(situation.id(), situation.lease.fence, finish).await?)?;
+                situations.push(situation);
+            }
+            for (name, mode) in [
+                ("lapsed-retry", AfterFailure::Retry),
+                ("lapsed-hold", AfterFailure::Hold),
+            ] {
+                situations.push(self.start(store, prefix, *kind, name, mode).await?);
+            }
         }
         self.time.pass(LEASE);
-        let claim = self.ask(&format!("{prefix}-running"));
-        let lease = won(store.claim(claim.clone()).await?)?;
-        let name = "running";
-        situations.push(Situation { name, claim, lease });
+        for kind in Kind::ALL {
+            situations.push(self.start(store, prefix, *kind, "running", AfterFailure::Hold).await?);
+        }
         Ok(situations)
     }
+
+    async fn start(
+        &self,
+        store: &Arc<dyn Store>,
+        prefix: &str,
+        kind: Kind,
+        name: &'static str,
+        after_failure: AfterFailure,
+    ) -> Checked<Situation> {
+        let key = format!("{prefix}-{name}-{kind:?}");
+        if kind == Kind::Stored {
+            accepted(store.enqueue(self.lay(&key)).await?)?;
+        }
+        let claim = Claim {
+            after_failure,
+            attended: kind != Kind::Plain,
+            ..self.ask(&key)
+        };
+        let lease = won(store.claim(claim.clone()).await?)?;
+        Ok(Situation { name, claim, lease })
+    }
+}
+
+/// What is known of an operation besides its arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Plain,
+    /// That a runner can resolve it.
+    Attended,
+    /// Its input.
+    Stored,
+}
+
+impl Kind {
+    const ALL: &[Self] = &[Self::Plain, Self::Attended, Self::Stored];
 }
 
 /// A record in one of its states, with the claim that brought it there.
@@ -188,16 +271,16 @@ impl Situation {
 
 /// A finish for each state that a finish can lead to.
 pub(super) fn endings() -> Vec<(&'static str, Finish)> {
-    use hapax_core::{DeadReason, NotKept};
     let mut endings = vec![
         ("done", Finish::Done(Outcome::Answer(answer(201, b"made")))),
-        ("released", Finish::Release { after: Duration::ZERO }),
-        ("released-for-later", Finish::Release { after: LEASE * 10 }),
-        ("unknown", Finish::Unknown { answer: None }),
+        ("released", release()),
+        ("released-for-later", release_for(LEASE * 10)),
+        ("unknown", doubt(None)),
         (
             "unknown-with-answer",
             Finish::Unknown {
                 answer: Some(answer(502, b"bad gateway")),
+                last_error: Some(LastError::new("status 502")),
             },
         ),
     ];
@@ -210,6 +293,7 @@ pub(super) fn endings() -> Vec<(&'static str, Finish)> {
             reason.as_str(),
             Finish::Dead {
                 reason: *reason,
+                last_error: answer.as_ref().map(|_| LastError::new("status 500")),
                 answer,
             },
         ));
@@ -253,7 +337,91 @@ pub(super) fn done(body: &[u8]) -> Finish {
 }
 
 pub(super) fn release() -> Finish {
-    Finish::Release { after: Duration::ZERO }
+    release_for(Duration::ZERO)
+}
+
+pub(super) fn release_for(after: Duration) -> Finish {
+    Finish::Release {
+        after,
+        counts: true,
+        last_error: Some(LastError::new("status 503")),
+    }
+}
+
+pub(super) fn doubt(answer: Option<Answer>) -> Finish {
+    Finish::Unknown {
+        answer,
+        last_error: None,
+    }
+}
+
+pub(super) fn dead(reason: DeadReason) -> Finish {
+    Finish::Dead {
+        reason,
+        answer: None,
+        last_error: Some(LastError::new("no such account")),
+    }
+}
+
+pub(super) fn amendment(amend: Amend) -> Amendment {
+    Amendment {
+        amend,
+        fence: None,
+        audit: Audit {
+            actor: "ann".into(),
+            reason: "asked the bank".into(),
+        },
+    }
+}
+
+pub(super) const FORGET: Amend = Amend::Forget { even_unknown: false };
+pub(super) const FORGET_EVEN_UNKNOWN: Amend = Amend::Forget { even_unknown: true };
+
+/// Says that an unknown outcome is this.
+pub(super) fn resolve(resolution: Resolution) -> Amend {
+    Amend::Resolve {
+        resolution,
+        settle: SETTLE,
+    }
+}
+
+pub(super) fn became(amended: Amended) -> Checked<Record> {
+    match amended {
+        Amended::Became(record) => Ok(*record),
+        other => Err(Failure(format!(
+            "the amendment should have been carried out, but: {other:?}"
+        ))),
+    }
+}
+
+pub(super) fn accepted(enqueued: Enqueued) -> Checked {
+    match enqueued.refusal {
+        None => Ok(()),
+        Some(refusal) => Err(Failure(format!(
+            "the operation should have been enqueued, but: {refusal:?}"
+        ))),
+    }
+}
+
+/// The records that a take says to run, with their leases.
+pub(super) fn to_run(taken: &Taken) -> Vec<(&Record, Lease)> {
+    let mut runs = Vec::new();
+    for work in &taken.work {
+        if let Work::Run(record, lease) = work {
+            runs.push((&**record, *lease));
+        }
+    }
+    runs
+}
+
+/// The keys of the records in a take's work, in alphabetical order.
+pub(super) fn keys_of(taken: &Taken) -> Vec<String> {
+    let key = |work: &Work| match work {
+        Work::Run(record, _) | Work::Resolve(record) => record.operation.key().to_string(),
+    };
+    let mut keys: Vec<String> = taken.work.iter().map(key).collect();
+    keys.sort();
+    keys
 }
 
 pub(super) fn won(claimed: Claimed) -> Checked<Lease> {

@@ -1,7 +1,7 @@
 //! Cases: what time and the sweeper do.
 
 use hapax_core::{
-    Amend, Amended, Cause, DeadReason, Finish, NotKept, Outcome, Refusal, Renewed, Retention, State, StateName, Swept,
+    Amended, Cause, DeadReason, Finish, NotKept, Outcome, Refusal, Renewed, Retention, State, StateName, Swept,
 };
 
 use super::exam::*;
@@ -81,12 +81,12 @@ pub(super) async fn a_sweep_strips_expired_answers(exam: Exam) -> Checked {
 
 pub(super) async fn a_sweep_forgets_ended_records_in_time_and_not_before(exam: Exam) -> Checked {
     let store = exam.open().await?;
-    let dead = Finish::Dead {
-        reason: DeadReason::Poison,
-        answer: None,
-    };
     let too_large = Finish::Done(Outcome::NotKept(NotKept::TooLarge));
-    let keys = [("done", done(b"made")), ("dead", dead), ("too-large", too_large)];
+    let keys = [
+        ("done", done(b"made")),
+        ("dead", dead(DeadReason::Poison)),
+        ("too-large", too_large),
+    ];
     for (key, finish) in keys.clone() {
         exam.run(&store, key, finish).await?;
     }
@@ -146,7 +146,7 @@ pub(super) async fn a_sweep_forgets_what_nobody_asks_for_again(exam: Exam) -> Ch
     let wait = REPLAY_FOR * 2;
     let start = exam.now();
     exam.run(&store, "at-once", release()).await?;
-    exam.run(&store, "later", Finish::Release { after: wait }).await?;
+    exam.run(&store, "later", release_for(wait)).await?;
     won(store.claim(exam.ask_retried("retried")).await?)?;
     exam.time.pass_until(start.after(MAX_RUN + REPLAY_FOR));
     ensure_eq!(store.sweep(100).await?.forgotten, 2, "forgotten after replay_for");
@@ -187,10 +187,11 @@ pub(super) async fn a_sweep_never_removes_what_is_claimed_or_unknown(exam: Exam)
     let mut claim = exam.ask("unknown");
     claim.retention = no_time;
     let doubtful = won(store.claim(claim).await?)?;
-    let doubt = Finish::Unknown {
-        answer: Some(answer(502, b"?")),
-    };
-    applied(store.finish(id("unknown"), doubtful.fence, doubt).await?)?;
+    applied(
+        store
+            .finish(id("unknown"), doubtful.fence, doubt(Some(answer(502, b"?"))))
+            .await?,
+    )?;
     let unknown = must_read(&store, id("unknown")).await?;
     for round in 0..8 {
         let renewed = store.renew(id("running"), lease.fence, REMEMBER_FOR + LEASE).await?;
@@ -242,7 +243,7 @@ pub(super) async fn a_claim_after_a_sweep_starts_the_record_anew(exam: Exam) -> 
     let first = exam.run(&store, "k", done(b"first")).await?;
     exam.time.pass(REMEMBER_FOR + REPLAY_FOR);
     ensure_eq!(store.sweep(100).await?.forgotten, 1, "forgotten");
-    let gone = store.amend(id("k"), Amend::Forget { even_unknown: true }).await?;
+    let gone = store.amend(id("k"), amendment(FORGET_EVEN_UNKNOWN)).await?;
     ensure_eq!(gone, Amended::Absent, "forgetting what is forgotten");
     let second = exam.run(&store, "k", done(b"second")).await?;
     ensure!(

@@ -43,7 +43,7 @@ pub(super) async fn each_finish_is_told_to_the_next_arrival(exam: Exam) -> Check
             (exam.now(), lease.fence),
             "since and fence after {key}"
         );
-        if matches!(finish, Finish::Release { after } if after.is_zero()) {
+        if matches!(finish, Finish::Release { after, .. } if after.is_zero()) {
             continue;
         }
         let refusal = refused(store.claim(exam.ask(key)).await?)?;
@@ -98,10 +98,7 @@ pub(super) async fn a_late_finish_settles_a_lapsed_run(exam: Exam) -> Checked {
 pub(super) async fn a_late_finish_settles_an_ambiguous_run(exam: Exam) -> Checked {
     let store = exam.open().await?;
     for (key, finish) in settlements() {
-        let doubt = Finish::Unknown {
-            answer: Some(answer(504, b"")),
-        };
-        let lease = exam.run(&store, key, doubt).await?;
+        let lease = exam.run(&store, key, doubt(Some(answer(504, b"")))).await?;
         settle(&exam, &store, key, lease.fence, finish).await?;
     }
     Ok(())
@@ -122,9 +119,7 @@ async fn stands(exam: &Exam, store: &Arc<dyn Store>, key: &str, fence: Fence, fi
 
 pub(super) async fn a_second_doubt_changes_nothing(exam: Exam) -> Checked {
     let store = exam.open().await?;
-    let doubt = Finish::Unknown {
-        answer: Some(answer(502, b"second")),
-    };
+    let second = doubt(Some(answer(502, b"second")));
     let lapsed = exam.win(&store, "lapsed").await?;
     exam.time.pass(LEASE);
     refused(store.claim(exam.ask("lapsed")).await?)?;
@@ -133,16 +128,14 @@ pub(super) async fn a_second_doubt_changes_nothing(exam: Exam) -> Checked {
         &store,
         "lapsed",
         lapsed.fence,
-        doubt.clone(),
+        second.clone(),
         "a doubt about a lapsed run",
     )
     .await?;
-    let first = Finish::Unknown {
-        answer: Some(answer(502, b"first")),
-    };
+    let first = doubt(Some(answer(502, b"first")));
     let ambiguous = exam.run(&store, "ambiguous", first).await?;
     exam.time.pass(TICK);
-    stands(&exam, &store, "ambiguous", ambiguous.fence, doubt, "a second doubt").await
+    stands(&exam, &store, "ambiguous", ambiguous.fence, second, "a second doubt").await
 }
 
 pub(super) async fn the_first_finish_stands(exam: Exam) -> Checked {

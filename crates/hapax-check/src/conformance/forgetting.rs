@@ -1,11 +1,8 @@
 //! Cases: a person's correction, and fences across everything.
 
-use hapax_core::{Amend, Amended, Fence, Finish, StateName};
+use hapax_core::{Amended, Fence, Finish, StateName};
 
 use super::exam::*;
-
-const FORGET: Amend = Amend::Forget { even_unknown: false };
-const FORGET_EVEN_UNKNOWN: Amend = Amend::Forget { even_unknown: true };
 
 pub(super) async fn forgetting_is_refused_while_it_runs(exam: Exam) -> Checked {
     let store = exam.open().await?;
@@ -13,7 +10,7 @@ pub(super) async fn forgetting_is_refused_while_it_runs(exam: Exam) -> Checked {
     won(store.claim(exam.ask_retried("retried")).await?)?;
     for amend in [FORGET, FORGET_EVEN_UNKNOWN] {
         for key in ["k", "retried"] {
-            let amended = store.amend(id(key), amend).await?;
+            let amended = store.amend(id(key), amendment(amend.clone())).await?;
             ensure_eq!(
                 amended,
                 Amended::Refused(StateName::Running),
@@ -23,7 +20,7 @@ pub(super) async fn forgetting_is_refused_while_it_runs(exam: Exam) -> Checked {
     }
     applied(store.finish(id("k"), lease.fence, done(b"made")).await?)?;
     exam.time.pass(LEASE);
-    let amended = store.amend(id("retried"), FORGET_EVEN_UNKNOWN).await?;
+    let amended = store.amend(id("retried"), amendment(FORGET_EVEN_UNKNOWN)).await?;
     ensure_eq!(
         amended,
         Amended::Refused(StateName::Running),
@@ -34,16 +31,16 @@ pub(super) async fn forgetting_is_refused_while_it_runs(exam: Exam) -> Checked {
 
 pub(super) async fn forgetting_an_unknown_outcome_takes_a_word(exam: Exam) -> Checked {
     let store = exam.open().await?;
-    exam.run(&store, "ambiguous", Finish::Unknown { answer: None }).await?;
+    exam.run(&store, "ambiguous", doubt(None)).await?;
     exam.win(&store, "lapsed").await?;
     exam.win(&store, "lapsed-unnoticed").await?;
     exam.time.pass(LEASE);
     refused(store.claim(exam.ask("lapsed")).await?)?;
     for key in ["ambiguous", "lapsed", "lapsed-unnoticed"] {
-        let amended = store.amend(id(key), FORGET).await?;
+        let amended = store.amend(id(key), amendment(FORGET)).await?;
         ensure_eq!(amended, Amended::Refused(StateName::Unknown), "forgetting {key}");
         must_read(&store, id(key)).await?;
-        let amended = store.amend(id(key), FORGET_EVEN_UNKNOWN).await?;
+        let amended = store.amend(id(key), amendment(FORGET_EVEN_UNKNOWN)).await?;
         ensure_eq!(
             amended,
             Amended::Forgotten,
@@ -62,12 +59,12 @@ pub(super) async fn ended_and_waiting_records_can_be_forgotten(exam: Exam) -> Ch
         }
         exam.run(&store, key, finish).await?;
         ensure_eq!(
-            store.amend(id(key), FORGET).await?,
+            store.amend(id(key), amendment(FORGET)).await?,
             Amended::Forgotten,
             "forgetting {key}"
         );
         ensure_eq!(
-            store.amend(id(key), FORGET).await?,
+            store.amend(id(key), amendment(FORGET)).await?,
             Amended::Absent,
             "forgetting {key} twice"
         );
@@ -79,7 +76,11 @@ pub(super) async fn ended_and_waiting_records_can_be_forgotten(exam: Exam) -> Ch
 pub(super) async fn a_forgotten_key_runs_again(exam: Exam) -> Checked {
     let store = exam.open().await?;
     let old = exam.run(&store, "k", done(b"first")).await?;
-    ensure_eq!(store.amend(id("k"), FORGET).await?, Amended::Forgotten, "forgetting");
+    ensure_eq!(
+        store.amend(id("k"), amendment(FORGET)).await?,
+        Amended::Forgotten,
+        "forgetting"
+    );
     exam.time.pass(TICK);
     let mut claim = exam.ask("k");
     claim.fingerprint = exam.payload(9);
@@ -111,7 +112,7 @@ pub(super) async fn fences_only_grow_whatever_happens(exam: Exam) -> Checked {
             applied(store.finish(id(&key), lease.fence, done(b"made")).await?)?;
             if number % 2 == 0 {
                 ensure_eq!(
-                    store.amend(id(&key), FORGET).await?,
+                    store.amend(id(&key), amendment(FORGET)).await?,
                     Amended::Forgotten,
                     "forgetting {key}"
                 );

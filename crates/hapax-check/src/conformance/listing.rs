@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hapax_core::{Cursor, DeadReason, Filter, Finish, Page, StateName, Store, Summary};
+use hapax_core::{Cursor, DeadReason, Filter, Page, StateName, Store, Summary, Timestamp};
 
 use super::Failure;
 use super::exam::*;
@@ -89,10 +89,16 @@ pub(super) async fn each_filter_holds(exam: Exam) -> Checked {
     for scope in ["s", "t"] {
         for name in ["m", "n"] {
             for key in ["k", "l"] {
+                exam.time.pass(TICK);
                 let operation = operation(scope, name, key).map_err(|error| Failure(error.to_string()))?;
                 let lease = won(store.claim(exam.ask_for(operation.clone())).await?)?;
                 if key == "l" {
-                    applied(store.finish(operation.id(), lease.fence, done(b"made")).await?)?;
+                    let finish = match (scope, name) {
+                        ("s", _) => done(b"made"),
+                        ("t", "m") => dead(DeadReason::Poison),
+                        _ => dead(DeadReason::Refused),
+                    };
+                    applied(store.finish(operation.id(), lease.fence, finish).await?)?;
                 }
                 every.push(operation);
             }
@@ -100,7 +106,40 @@ pub(super) async fn each_filter_holds(exam: Exam) -> Checked {
     }
     let text = |text: &str| Some(text.to_owned());
     let none = || all();
+    let middle = Some(Timestamp::from_millis(exam.now().as_millis() - 3));
     let filters = [
+        Filter {
+            dead: Some(DeadReason::Poison),
+            ..none()
+        },
+        Filter {
+            dead: Some(DeadReason::Exhausted),
+            ..none()
+        },
+        Filter {
+            dead: Some(DeadReason::Refused),
+            ..in_state(StateName::Done)
+        },
+        Filter {
+            since: middle,
+            ..none()
+        },
+        Filter {
+            before: middle,
+            ..none()
+        },
+        Filter {
+            since: middle,
+            before: middle,
+            ..none()
+        },
+        Filter {
+            dead: Some(DeadReason::Refused),
+            since: middle,
+            before: Some(exam.now().after(TICK)),
+            scope: text("t"),
+            ..in_state(StateName::Dead)
+        },
         Filter {
             scope: text("s"),
             ..none()
@@ -226,14 +265,8 @@ pub(super) async fn a_change_moves_no_record_to_another_page(exam: Exam) -> Chec
     exam.time.pass(TICK);
     exam.win(&store, "d").await?;
     exam.win(&store, "e").await?;
-    let dead = Finish::Dead {
-        reason: DeadReason::Refused,
-        answer: None,
-    };
-    applied(store.finish(id("b"), fences[1], dead).await?)?;
-    store
-        .amend(id("b"), hapax_core::Amend::Forget { even_unknown: false })
-        .await?;
+    applied(store.finish(id("b"), fences[1], dead(DeadReason::Refused)).await?)?;
+    store.amend(id("b"), amendment(FORGET)).await?;
     let second = store.list(all(), first.next, 10).await?;
     ensure_eq!(
         keys(&second),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hapax_core::{
-    Amend, Amended, BoxFuture, Claim, Claimed, Fence, Finished, Refusal, Ruling, State, StateName, Store, StoreError,
+    Amended, BoxFuture, Claim, Claimed, Fence, Finished, Refusal, Ruling, State, StateName, Store, StoreError,
 };
 use tokio::task::JoinSet;
 
@@ -12,12 +12,12 @@ use super::exam::*;
 
 const RACERS: usize = 64;
 
-async fn handles(exam: &Exam) -> Checked<[Arc<dyn Store>; 2]> {
+pub(super) async fn handles(exam: &Exam) -> Checked<[Arc<dyn Store>; 2]> {
     Ok([exam.open().await?, exam.open().await?])
 }
 
 /// Makes all claims at once, through the handles in turn.
-async fn race(handles: &[Arc<dyn Store>; 2], claims: Vec<Claim>) -> Checked<Vec<(Claim, Claimed)>> {
+pub(super) async fn race(handles: &[Arc<dyn Store>; 2], claims: Vec<Claim>) -> Checked<Vec<(Claim, Claimed)>> {
     let gate = Arc::new(tokio::sync::Barrier::new(claims.len()));
     let mut racers = JoinSet::new();
     for (number, claim) in claims.into_iter().enumerate() {
@@ -35,7 +35,7 @@ async fn race(handles: &[Arc<dyn Store>; 2], claims: Vec<Claim>) -> Checked<Vec<
 }
 
 /// Does both at once.
-async fn both<A: Send + 'static, B: Send + 'static>(
+pub(super) async fn both<A: Send + 'static, B: Send + 'static>(
     first: impl FnOnce() -> BoxFuture<'static, Result<A, StoreError>>,
     second: impl FnOnce() -> BoxFuture<'static, Result<B, StoreError>>,
 ) -> Checked<(A, B)> {
@@ -195,7 +195,7 @@ pub(super) async fn forgetting_never_takes_a_claim_away(exam: Exam) -> Checked {
         exam.run(&store, &key, release()).await?;
         let (person, id, claim) = (other.clone(), id(&key), exam.ask(&key));
         let forget = move || -> BoxFuture<'static, _> {
-            Box::pin(async move { person.amend(id, Amend::Forget { even_unknown: true }).await })
+            Box::pin(async move { person.amend(id, amendment(FORGET_EVEN_UNKNOWN)).await })
         };
         let claimer = store.clone();
         let claim = move || -> BoxFuture<'static, _> { Box::pin(async move { claimer.claim(claim).await }) };

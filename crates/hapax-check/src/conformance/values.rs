@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hapax_core::{Answer, Claim, Filter, Finish, Outcome, Refusal, Renewed, Retention, State, Timestamp};
+use hapax_core::{
+    Answer, Claim, DeadReason, Enqueue, Filter, Finish, Input, LastError, Outcome, Refusal, Renewed, Retention, State,
+    Timestamp,
+};
 
 use super::Failure;
 use super::exam::*;
@@ -41,6 +44,71 @@ pub(super) async fn large_and_empty_answers_come_back_byte_for_byte(exam: Exam) 
     comes_back(&exam, "empty", empty).await?;
     comes_back(&exam, "every-byte", answer(200, &every_byte)).await?;
     comes_back(&exam, "one-mebibyte", answer(200, &large)).await
+}
+
+pub(super) async fn large_and_empty_inputs_come_back_byte_for_byte(exam: Exam) -> Checked {
+    let (store, other) = (exam.open().await?, exam.open().await?);
+    let large: Vec<u8> = (0..8 << 20)
+        .map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    for (key, bytes) in [("empty", vec![]), ("nul", vec![0; 3]), ("eight-mebibytes", large)] {
+        let input = Input(bytes.into());
+        let enqueue = Enqueue {
+            input: input.clone(),
+            ..exam.lay(key)
+        };
+        accepted(store.enqueue(enqueue).await?)?;
+        ensure_eq!(
+            must_read(&other, id(key)).await?.input.as_ref(),
+            Some(&input),
+            "the input of {key}"
+        );
+        let page = other.list(Filter::default(), None, 10).await?;
+        ensure!(
+            page.records.iter().all(|summary| summary.has_input),
+            "the listing of {key}"
+        );
+        let taken = other.take(exam.take()).await?;
+        let [(record, lease)] = to_run(&taken)[..] else {
+            return Err(Failure(format!("{key} should be run, but: {taken:?}")));
+        };
+        ensure_eq!(record.input.as_ref(), Some(&input), "what {key} is run with");
+        applied(store.finish(id(key), lease.fence, release_for(LEASE)).await?)?;
+        ensure_eq!(
+            must_read(&store, id(key)).await?.input.as_ref(),
+            Some(&input),
+            "what {key} waits with"
+        );
+    }
+    Ok(())
+}
+
+pub(super) async fn last_errors_come_back_up_to_their_limit(exam: Exam) -> Checked {
+    let (store, other) = (exam.open().await?, exam.open().await?);
+    let long = "\u{1F600}ü".repeat(LastError::MAX_BYTES);
+    for (number, text) in ["", " ", "'\\\"%", "a\0b\nc", "status 502", long.as_str()]
+        .iter()
+        .enumerate()
+    {
+        let key = format!("k{number}");
+        let error = LastError::new(text);
+        let finish = Finish::Dead {
+            reason: DeadReason::Refused,
+            answer: None,
+            last_error: Some(error.clone()),
+        };
+        exam.run(&store, &key, finish).await?;
+        let record = must_read(&other, id(&key)).await?;
+        ensure_eq!(record.last_error, Some(error.clone()), "what went wrong");
+        let filter = Filter {
+            key: Some(key),
+            ..Filter::default()
+        };
+        let page = other.list(filter, None, 10).await?;
+        let listed: Vec<_> = page.records.into_iter().map(|summary| summary.last_error).collect();
+        ensure_eq!(listed, [Some(error)], "what went wrong, as listed");
+    }
+    Ok(())
 }
 
 pub(super) async fn headers_come_back_in_order(exam: Exam) -> Checked {
@@ -130,7 +198,7 @@ pub(super) async fn odd_words_name_their_own_operations(exam: Exam) -> Checked {
             scope: Some(operation.scope().to_string()),
             name: Some(operation.name().to_string()),
             key: Some(operation.key().to_string()),
-            state: None,
+            ..Filter::default()
         };
         let listed = store.list(filter, None, 10).await?.records;
         let listed: Vec<_> = listed.into_iter().map(|summary| summary.operation).collect();
@@ -167,7 +235,7 @@ pub(super) async fn extreme_durations_saturate(exam: Exam) -> Checked {
     );
     let renewed = store.renew(id("for-ever"), lease.fence, Duration::MAX).await?;
     ensure_eq!(renewed, Renewed::Until(end), "an endless renewal");
-    let release = Finish::Release { after: Duration::MAX };
+    let release = release_for(Duration::MAX);
     applied(store.finish(id("for-ever"), lease.fence, release).await?)?;
     let told = refused(store.claim(exam.ask("for-ever")).await?)?;
     ensure_eq!(told, Refusal::Later { due: end }, "released for ever");

@@ -22,9 +22,56 @@ pub enum Step {
         system: bool,
         /// Whether a lapsed run is retried.
         retry: bool,
+        /// Whether a runner looks after it.
+        attended: bool,
         /// Seconds of lease.
         lease_s: u64,
     },
+    /// Enqueue a key.
+    Enqueue {
+        /// Which key.
+        key: u8,
+        /// Which attempt.
+        attempt: u8,
+        /// Which payload.
+        payload: u8,
+        /// Seconds until it is due.
+        delay_s: u64,
+    },
+    /// Take all there is to take.
+    Take {
+        /// Which attempt.
+        attempt: u8,
+        /// How.
+        ways: Ways,
+        /// Again, as after a lost reply.
+        again: bool,
+        /// Seconds of lease.
+        lease_s: u64,
+    },
+    /// Take every suspect, one after the other.
+    TakeAlone {
+        /// How.
+        ways: Ways,
+    },
+    /// Amend a key.
+    Amend {
+        /// Which key.
+        key: u8,
+        /// What to do.
+        change: Change,
+        /// Decided on the fence of this run; `None` for any.
+        guard: Option<usize>,
+    },
+    /// Read the audit of a key, or all of it.
+    Audit {
+        /// Of one key only.
+        key: Option<u8>,
+        /// Entries a page.
+        limit: usize,
+    },
+    /// Count.
+    Census,
     /// Renew the lease of a run.
     Renew {
         /// Which key.
@@ -43,13 +90,6 @@ pub enum Step {
         /// How.
         ending: Ending,
     },
-    /// Forget a key.
-    Forget {
-        /// Which key.
-        key: u8,
-        /// Even if unknown.
-        even_unknown: bool,
-    },
     /// Sweep everything that is due.
     Sweep,
     /// Read a key.
@@ -63,11 +103,45 @@ pub enum Step {
         state: Option<StateName>,
         /// Of one key only.
         key: Option<u8>,
+        /// Dead for this reason.
+        dead: Option<DeadReason>,
+        /// In its state since so many seconds ago or later, or since earlier.
+        since: Option<(bool, u64)>,
         /// Records a page.
         limit: usize,
     },
     /// Let time pass.
     Pass(Duration),
+}
+
+/// How a runner takes in a history.
+#[derive(Debug, Clone, Copy)]
+pub struct Ways {
+    /// Tries before it is dead.
+    pub tries: u32,
+    /// Whether crashes are held against an operation.
+    pub crashes_count: bool,
+    /// Whether it can resolve.
+    pub resolves: bool,
+    /// Whether a lapsed run is retried.
+    pub retry: bool,
+}
+
+/// What is done to a record in a history.
+#[derive(Debug, Clone, Copy)]
+pub enum Change {
+    /// Forget it, even if unknown.
+    Forget(bool),
+    /// It is done, with the answer of this number.
+    Done(u8),
+    /// It is not done.
+    NotDone,
+    /// It is dead.
+    Dead,
+    /// Send it back.
+    Redrive,
+    /// Close it.
+    Discard,
 }
 
 /// How a run ends in a history.
@@ -77,17 +151,17 @@ pub enum Ending {
     Answer(u8),
     /// Done, without one.
     NotKept(NotKept),
-    /// Released, due after so many seconds.
-    Release(u64),
+    /// Released, due after so many seconds; whether it stays a try.
+    Release(u64, bool),
     /// Unknown, with an answer or without.
     Unknown(Option<u8>),
     /// Dead.
     Dead(DeadReason, Option<u8>),
 }
 
-/// Histories of up to 60 steps.
+/// Histories of up to 80 steps.
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 1..60)
+    prop::collection::vec(step(), 1..80)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -95,7 +169,12 @@ fn step() -> impl Strategy<Value = Step> {
         8 => claim(),
         2 => (key(), run(), seconds()).prop_map(|(key, run, lease_s)| Step::Renew { key, run, lease_s }),
         5 => (key(), run(), ending()).prop_map(|(key, run, ending)| Step::Finish { key, run, ending }),
-        1 => (key(), any::<bool>()).prop_map(|(key, even_unknown)| Step::Forget { key, even_unknown }),
+        4 => enqueue(),
+        5 => take(),
+        2 => ways().prop_map(|ways| Step::TakeAlone { ways }),
+        3 => amend(),
+        1 => (prop::option::of(key()), 1..4_usize).prop_map(|(key, limit)| Step::Audit { key, limit }),
+        1 => Just(Step::Census),
         2 => Just(Step::Sweep),
         1 => key().prop_map(|key| Step::Read { key }),
         1 => list(),
@@ -107,7 +186,7 @@ fn claim() -> impl Strategy<Value = Step> {
     let payload = prop_oneof![9 => Just(0_u8), 1 => Just(1_u8)];
     let recipe = prop_oneof![19 => Just(0_usize), 1 => Just(1_usize)];
     let numbers = (key(), 0..5_u8, payload, recipe);
-    (numbers, any::<bool>(), any::<bool>(), seconds()).prop_map(|(numbers, system, retry, lease_s)| {
+    (numbers, any::<[bool; 3]>(), seconds()).prop_map(|(numbers, [system, retry, attended], lease_s)| {
         let (key, attempt, payload, recipe) = numbers;
         Step::Claim {
             key,
@@ -116,14 +195,67 @@ fn claim() -> impl Strategy<Value = Step> {
             recipe,
             system,
             retry,
+            attended,
             lease_s,
         }
     })
 }
 
+fn enqueue() -> impl Strategy<Value = Step> {
+    let payload = prop_oneof![9 => Just(0_u8), 1 => Just(1_u8)];
+    let delay = prop_oneof![2 => Just(0), 1 => seconds()];
+    (key(), 0..5_u8, payload, delay).prop_map(|(key, attempt, payload, delay_s)| Step::Enqueue {
+        key,
+        attempt,
+        payload,
+        delay_s,
+    })
+}
+
+fn take() -> impl Strategy<Value = Step> {
+    let again = prop_oneof![2 => Just(false), 1 => Just(true)];
+    (10..13_u8, ways(), again, seconds()).prop_map(|(attempt, ways, again, lease_s)| Step::Take {
+        attempt,
+        ways,
+        again,
+        lease_s,
+    })
+}
+
+fn ways() -> impl Strategy<Value = Ways> {
+    (1..5_u32, any::<[bool; 3]>()).prop_map(|(tries, [crashes_count, resolves, retry])| Ways {
+        tries,
+        crashes_count,
+        resolves,
+        retry,
+    })
+}
+
+fn amend() -> impl Strategy<Value = Step> {
+    let change = prop_oneof![
+        2 => any::<bool>().prop_map(Change::Forget),
+        1 => (0..3_u8).prop_map(Change::Done),
+        2 => Just(Change::NotDone),
+        1 => Just(Change::Dead),
+        3 => Just(Change::Redrive),
+        1 => Just(Change::Discard),
+    ];
+    let guard = prop_oneof![3 => Just(None), 1 => run().prop_map(Some)];
+    (key(), change, guard).prop_map(|(key, change, guard)| Step::Amend { key, change, guard })
+}
+
 fn list() -> impl Strategy<Value = Step> {
     let state = prop::option::of(prop::sample::select(StateName::ALL));
-    (state, prop::option::of(key()), 1..4_usize).prop_map(|(state, key, limit)| Step::List { state, key, limit })
+    let dead = prop_oneof![4 => Just(None), 1 => prop::sample::select(DeadReason::ALL).prop_map(Some)];
+    let since = prop::option::of((any::<bool>(), seconds()));
+    let filters = (state, prop::option::of(key()), dead, since);
+    (filters, 1..4_usize).prop_map(|((state, key, dead, since), limit)| Step::List {
+        state,
+        key,
+        dead,
+        since,
+        limit,
+    })
 }
 
 fn ending() -> impl Strategy<Value = Ending> {
@@ -131,7 +263,7 @@ fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![
         3 => (0..3_u8).prop_map(Ending::Answer),
         1 => prop::sample::select(NotKept::ALL).prop_map(Ending::NotKept),
-        3 => prop_oneof![Just(0), seconds()].prop_map(Ending::Release),
+        3 => (prop_oneof![Just(0), seconds()], any::<bool>()).prop_map(|(after_s, counts)| Ending::Release(after_s, counts)),
         2 => answer().prop_map(Ending::Unknown),
         1 => (prop::sample::select(DeadReason::ALL), answer()).prop_map(|(reason, answer)| Ending::Dead(reason, answer)),
     ]

@@ -72,6 +72,7 @@ pub(super) fn request(dice: &mut Dice, plan: &Plan, number: usize, wish: &Wish) 
             replay_for: REPLAY_FOR,
             remember_for: REMEMBER_FOR,
         },
+        ..RunOptions::default()
     };
     Request {
         number,

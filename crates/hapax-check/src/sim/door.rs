@@ -135,7 +135,7 @@ async fn work(post: Post, canary: Canary, request: Request, fence: Fence) -> End
         std::panic::resume_unwind(Box::new("a simulated handler panics"));
     }
     let ambiguous = |answer| match canary {
-        Canary::AmbiguousIsNoEffect => Finish::Release { after: Duration::ZERO },
+        Canary::AmbiguousIsNoEffect => released(),
         _ => request.options.ambiguous(answer, Duration::ZERO),
     };
     let said = match said {
@@ -145,7 +145,7 @@ async fn work(post: Post, canary: Canary, request: Request, fence: Fence) -> End
         said => said,
     };
     let (finish, reply) = match said {
-        Some(Said::Refused) => (Finish::Release { after: Duration::ZERO }, Heard::UpstreamDown),
+        Some(Said::Refused) => (released(), Heard::UpstreamDown),
         Some(Said::Answer(answer)) if answer.status < 500 => {
             let outcome = Outcome::Answer(answer.clone());
             (Finish::Done(outcome), Heard::Answer(answer))
@@ -179,5 +179,14 @@ async fn pass_on(post: &Post, request: &Request) -> Heard {
         Some(Said::Refused) => Heard::UpstreamDown,
         Some(Said::Answer(answer)) if answer.status < 500 => Heard::Answer(answer),
         _ => Heard::Ambiguous,
+    }
+}
+
+/// Nothing happened: the next arrival runs it.
+fn released() -> Finish {
+    Finish::Release {
+        after: Duration::ZERO,
+        counts: false,
+        last_error: None,
     }
 }

@@ -48,6 +48,16 @@ fn caught_by(bug: Bug) -> &'static str {
         Bug::FinishedAttemptRunsAgain => "a_finished_attempt_does_not_run_again",
         Bug::UnboundedSweep => "a_sweep_is_bounded",
         Bug::FollowsAnyClock => "the_time_never_runs_backwards",
+        Bug::TakenByTwo => "many_takers_take_each_record_once",
+        Bug::TakeLosesToItself => "a_take_is_answered_the_same_again",
+        Bug::AmendKeepsFence => "a_stale_attempt_finishes_nothing_after_an_amendment",
+        Bug::AmendUnaudited => "the_audit_comes_in_pages_and_outlives_its_records",
+        Bug::RedrivesDone => "each_amendment_in_every_state_does_as_the_core_says",
+        Bug::EnqueueOverwrites => "an_enqueue_in_every_state_does_as_the_core_says",
+        Bug::UncountedStaysTry => "a_release_without_effect_gives_the_systems_try_back",
+        Bug::ReleaseForgetsInput => "input_is_kept_until_it_is_done",
+        Bug::BelievesNotDoneTooSoon => "not_done_counts_once_it_is_settled",
+        Bug::SuspectsRunBesideOthers => "three_crashes_are_poison_and_bystanders_end_done",
     }
 }
 
@@ -83,6 +93,7 @@ fn histories_fail_every_bug_that_needs_no_race() {
         Bug::UnscopedKey,
         Bug::UnboundedSweep,
         Bug::FollowsAnyClock,
+        Bug::TakenByTwo,
     ];
     for bug in Bug::ALL.iter().filter(|bug| !other.contains(bug)) {
         let outcome = history::run_seeded(512, 1, || planted(*bug));

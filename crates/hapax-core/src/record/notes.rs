@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_last_error_is_one_bounded_line() {
-        assert_eq!(LastError::new("a\nb\0c\u{85}d").as_str(), "a b c d");
+        let line = LastError::new("a\nb\0c\u{85}d");
+        assert_eq!((line.as_str(), line.to_string().as_str()), ("a b c d", "a b c d"));
         let long = "é".repeat(600);
         assert_eq!(LastError::new(&long).as_str(), "é".repeat(500));
         assert_eq!(LastError::new(&format!("x{long}")).as_str().len(), 999);

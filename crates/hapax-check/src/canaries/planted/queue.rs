@@ -1,0 +1,202 @@
+//! What runners and people do to the store with a bug.
+
+use std::collections::BTreeMap;
+
+use hapax_core::record::{AmendVerdict, EnqueueVerdict, Record, TakeVerdict};
+use hapax_core::{
+    Amend, Amended, Amendment, AuditEntry, AuditPage, Census, Cursor, DeadReason, Enqueue, Enqueued, OperationId,
+    Resolution, State, StateName, Summary, Take, Taken, Timestamp, Work,
+};
+
+use super::{Bug, Rows};
+
+impl Rows {
+    pub(super) fn enqueue(&mut self, bug: Bug, enqueue: &Enqueue, now: Timestamp) -> Enqueued {
+        if bug == Bug::UnscopedKey {
+            self.drop_scope(&enqueue.operation);
+        }
+        let id = self.id(enqueue.operation.id());
+        let before = self.record(id).cloned();
+        let before = before.filter(|record| {
+            let ended = matches!(record.state, State::Done(_) | State::Dead { .. });
+            !(ended && bug == Bug::EnqueueOverwrites)
+        });
+        let fence = self.next_fence(bug);
+        let refusal = match Record::enqueue(before.as_ref(), enqueue, fence, now) {
+            EnqueueVerdict::Write(record) => {
+                self.put(id, *record, Record::first_look_enqueued(enqueue, now));
+                None
+            }
+            EnqueueVerdict::Already => None,
+            EnqueueVerdict::Lapse(record) => {
+                let refusal = record.refusal(now);
+                self.write(id, *record);
+                Some(refusal)
+            }
+            EnqueueVerdict::Refuse(refusal) => Some(refusal),
+        };
+        Enqueued { now, refusal }
+    }
+
+    /// The records whose time has come, as they are, the longest due first.
+    pub(super) fn due(&self, take: &Take, now: Timestamp) -> Vec<(OperationId, Record)> {
+        let mut due: Vec<_> = self.rows.iter().collect();
+        due.retain(|(_, row)| {
+            let named = take.names.iter().any(|name| name.name == *row.record.operation.name());
+            named && row.record.wake_at.is_some_and(|at| at <= now)
+        });
+        due.sort_by_key(|(_, row)| (row.record.wake_at, row.position));
+        due.into_iter().map(|(id, row)| (*id, row.record.clone())).collect()
+    }
+
+    /// Takes the records that were seen, be they still as they were or not.
+    pub(super) fn take(&mut self, bug: Bug, take: &Take, seen: Vec<(OperationId, Record)>, now: Timestamp) -> Taken {
+        let limit = if take.alone { 1 } else { take.limit };
+        let mut taken = Taken {
+            now,
+            work: vec![],
+            ended: vec![],
+            suspects: false,
+            more: false,
+        };
+        if take.again && bug != Bug::TakeLosesToItself {
+            let mine = self.rows.values().filter_map(|row| {
+                let lease = row.record.taken_by(take, now)?;
+                Some(Work::Run(Box::new(row.record.clone()), lease))
+            });
+            taken.work.extend(mine);
+        }
+        for (id, record) in seen {
+            let Some(name) = take.names.iter().find(|name| name.name == *record.operation.name()) else {
+                continue;
+            };
+            if taken.work.len() >= limit {
+                taken.more = true;
+                break;
+            }
+            let fence = self.next_fence(bug);
+            let mut name = name.clone();
+            name.crashes_count &= bug != Bug::SuspectsRunBesideOthers;
+            match record.take(take, &name, fence, now) {
+                TakeVerdict::Run(record, lease) => {
+                    self.write(id, (*record).clone());
+                    taken.work.push(Work::Run(record, lease));
+                }
+                TakeVerdict::Resolve(record) => {
+                    self.write(id, (*record).clone());
+                    taken.work.push(Work::Resolve(record));
+                }
+                TakeVerdict::Becomes(record) => {
+                    self.write(id, (*record).clone());
+                    taken.ended.push(*record);
+                }
+                TakeVerdict::Suspect => taken.suspects = true,
+                TakeVerdict::Leave => {}
+                TakeVerdict::Later(at) => self.write(
+                    id,
+                    Record {
+                        wake_at: Some(at),
+                        ..record
+                    },
+                ),
+            }
+        }
+        taken
+    }
+
+    pub(super) fn amend(&mut self, bug: Bug, id: OperationId, mut amendment: Amendment, now: Timestamp) -> Amended {
+        let Some(record) = self.record(id).cloned() else {
+            return Amended::Absent;
+        };
+        let mut seen = record.clone();
+        match (bug, &mut amendment.amend, &record.state) {
+            (Bug::RedrivesDone, Amend::Redrive, State::Done(_)) => {
+                seen.state = State::Dead {
+                    reason: DeadReason::Refused,
+                    answer: None,
+                };
+            }
+            (
+                Bug::BelievesNotDoneTooSoon,
+                Amend::Resolve {
+                    resolution: Resolution::NotDone,
+                    settle,
+                },
+                _,
+            ) => *settle = std::time::Duration::ZERO,
+            _ => {}
+        }
+        let fence = self.next_fence(bug);
+        let fence = if bug == Bug::AmendKeepsFence {
+            record.fence
+        } else {
+            fence
+        };
+        let mut entry = AuditEntry {
+            at: now,
+            operation: record.operation.clone(),
+            action: amendment.amend.as_str().to_owned(),
+            audit: amendment.audit.clone(),
+            before: record.lapsed(now).as_ref().unwrap_or(&record).state.name(),
+            after: None,
+        };
+        let id = self.id(id);
+        let amended = match seen.amend(&amendment, fence, now) {
+            AmendVerdict::Forget => {
+                self.rows.remove(&id);
+                Amended::Forgotten
+            }
+            AmendVerdict::Becomes(record) => {
+                entry.after = Some(record.state.name());
+                self.write(id, (*record).clone());
+                Amended::Became(record)
+            }
+            AmendVerdict::Refuse(state) => return Amended::Refused(state),
+            AmendVerdict::Changed(state) => return Amended::Changed(state),
+            AmendVerdict::Unsettled(until) => return Amended::Unsettled(until),
+        };
+        if bug != Bug::AmendUnaudited {
+            self.audit.push(entry);
+        }
+        amended
+    }
+
+    pub(super) fn audit(&self, id: Option<OperationId>, after: Option<Cursor>, limit: usize) -> AuditPage {
+        let start = after.map_or(0, |after| after.0);
+        let numbered = (1_i64..).zip(&self.audit);
+        let mut found: Vec<_> = numbered
+            .filter(|(number, entry)| *number > start && id.is_none_or(|id| entry.operation.id() == id))
+            .collect();
+        let limit = limit.clamp(1, 1000);
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(number, _)| Cursor(*number));
+        (found.into_iter().map(|(_, entry)| entry.clone()).collect(), next)
+    }
+
+    pub(super) fn census(&self, scopes: bool, now: Timestamp) -> Census {
+        let mut census = Census::default();
+        let mut counts = BTreeMap::new();
+        for row in self.rows.values() {
+            let summary = Summary::of(&row.record, now);
+            let (due, since) = (row.record.wake_at.filter(|at| *at <= now), Some(summary.since));
+            match summary.state {
+                StateName::Waiting => {
+                    census.waiting += 1;
+                    census.oldest_due = [census.oldest_due, due].into_iter().flatten().min();
+                }
+                StateName::Unknown if row.record.wake_at.is_some() => {
+                    census.unknown += 1;
+                    census.oldest_unknown = [census.oldest_unknown, since].into_iter().flatten().min();
+                }
+                StateName::Dead => census.dead += 1,
+                StateName::Unknown | StateName::Running | StateName::Done => {}
+            }
+            *counts.entry(row.record.operation.scope().clone()).or_insert(0) += 1;
+        }
+        if scopes {
+            census.scopes = counts.into_iter().collect();
+        }
+        census
+    }
+}
