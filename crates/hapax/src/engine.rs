@@ -3,8 +3,11 @@
 //! The engine knows no driver and no door: it asks a [`Store`] and runs a handler. What it does not do: decide (that
 //! is [`hapax_core::decide()`]), retry by policy, or tell what a failure proves (the door's business).
 
-mod cache;
-mod drive;
+pub(crate) mod alarm;
+pub(crate) mod cache;
+pub(crate) mod drive;
+pub(crate) mod gate;
+mod queue;
 mod waiters;
 
 use std::fmt;
@@ -20,8 +23,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::event::{Event, Observer};
+use alarm::Alarm;
 use cache::Cache;
 use drive::Drive;
+use gate::Gate;
 use waiters::Waiters;
 
 /// Bounds of an engine. Every field has a default.
@@ -211,15 +216,17 @@ impl std::error::Error for RunError {
 /// ```
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Arc<dyn Store>,
-    options: EngineOptions,
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) options: EngineOptions,
     observer: Arc<dyn Observer>,
     waiters: Waiters,
-    cache: Cache,
+    pub(crate) cache: Cache,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) alarm: Alarm,
     started: Instant,
     /// The store's time minus the monotonic time since `started`, in milliseconds.
     store_time_offset: AtomicI64,
@@ -241,6 +248,8 @@ impl Engine {
             observer,
             waiters,
             cache,
+            gate: Gate::new(),
+            alarm: Alarm::default(),
             started: Instant::now(),
             store_time_offset: AtomicI64::new(i64::MIN),
         };
@@ -281,16 +290,17 @@ impl Engine {
         H: FnOnce(Run) -> F + Send + 'static,
         F: Future<Output = Ended<R>> + Send + 'static,
     {
-        let claim = arrival.claim()?;
+        let claim = arrival.claim().map_err(|error| RunError::NotClaimed(Arc::new(error)))?;
         if let Some(refusal) = self.inner.cached(&claim) {
             return Ok(Reply::Refused(refusal));
         }
         let (reply, answered) = oneshot::channel();
-        let drive = Drive {
+        let drive = Box::new(Drive {
             inner: Arc::clone(&self.inner),
             claim,
+            youth: None,
             reply,
-        };
+        });
         // A task of its own: a claim whose caller leaves must still be run, or given back.
         tokio::spawn(drive.run(arrival.refingerprint, arrival.wait, handler));
         answered.await.unwrap_or(Err(RunError::Lost))
@@ -316,18 +326,11 @@ impl fmt::Debug for Engine {
 }
 
 impl Arrival {
-    fn claim(&self) -> Result<Claim, RunError> {
-        let mut attempt = [0; 16];
-        getrandom::fill(&mut attempt).map_err(|error| {
-            let kind = hapax_core::StoreErrorKind::Unavailable;
-            RunError::NotClaimed(Arc::new(
-                StoreError::new(kind, "the system gave no random bytes").caused_by(error),
-            ))
-        })?;
+    fn claim(&self) -> Result<Claim, StoreError> {
         Ok(Claim {
             operation: self.operation.clone(),
             fingerprint: self.fingerprint,
-            attempt: AttemptId::from_bytes(attempt),
+            attempt: random_attempt()?,
             starter: Starter::Caller,
             lease: self.options.lease,
             max_run: self.options.max_run,
@@ -338,8 +341,18 @@ impl Arrival {
     }
 }
 
+/// An identity that nobody else draws.
+pub(crate) fn random_attempt() -> Result<AttemptId, StoreError> {
+    let mut attempt = [0; 16];
+    getrandom::fill(&mut attempt).map_err(|error| {
+        let kind = hapax_core::StoreErrorKind::Unavailable;
+        StoreError::new(kind, "the system gave no random bytes").caused_by(error)
+    })?;
+    Ok(AttemptId::from_bytes(attempt))
+}
+
 impl Inner {
-    fn emit(&self, event: &Event<'_>) {
+    pub(crate) fn emit(&self, event: &Event<'_>) {
         self.observer.event(event);
     }
 
@@ -355,13 +368,13 @@ impl Inner {
     }
 
     /// The store's time as far as it is known here, for what the cache replays.
-    fn store_time(&self) -> Option<Timestamp> {
+    pub(crate) fn store_time(&self) -> Option<Timestamp> {
         let offset = self.store_time_offset.load(Ordering::Relaxed);
         (offset != i64::MIN).then(|| Timestamp::from_millis(offset.saturating_add(self.elapsed_ms())))
     }
 
     /// Learns the store's time from one of its replies.
-    fn learn_time(&self, now: Timestamp) {
+    pub(crate) fn learn_time(&self, now: Timestamp) {
         self.store_time_offset
             .store(now.as_millis().saturating_sub(self.elapsed_ms()), Ordering::Relaxed);
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use hapax_core::{Fence, Operation, Refusal, StateName, StoreError, Swept};
+use hapax_core::policy::FailureClass;
+use hapax_core::{DeadReason, Fence, Operation, Refusal, StateName, StoreError, Swept};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -62,9 +63,80 @@ pub enum Event<'a> {
         /// What ran.
         operation: &'a Operation,
     },
+    /// An operation was laid before the runners.
+    Enqueued {
+        /// What is to be run.
+        operation: &'a Operation,
+        /// Time until it is due.
+        delay: Duration,
+    },
+    /// A runner took work from the store.
+    Taken {
+        /// Operations to be run.
+        runs: usize,
+        /// Unknown outcomes to be looked into.
+        resolves: usize,
+        /// Whether there is more.
+        more: bool,
+        /// How long the store took.
+        took: Duration,
+    },
+    /// A run by the system failed and will be repeated.
+    Retried {
+        /// What ran.
+        operation: &'a Operation,
+        /// What its failure proves.
+        class: FailureClass,
+        /// Time until it is due.
+        after: Duration,
+        /// Starts made by the system that count as tries.
+        tries: u32,
+    },
+    /// A run was put off before it began: its destination does not bear it now.
+    PutOff {
+        /// What was to run.
+        operation: &'a Operation,
+        /// Time until it is due.
+        after: Duration,
+    },
+    /// No automatic retry will touch the operation.
+    Died {
+        /// What ran.
+        operation: &'a Operation,
+        /// Why.
+        reason: DeadReason,
+    },
+    /// Nobody knows whether the operation happened, and no resolver is there to be asked.
+    Unattended {
+        /// What ran.
+        operation: &'a Operation,
+    },
+    /// A resolver found out what became of an unknown outcome.
+    Resolved {
+        /// What ran.
+        operation: &'a Operation,
+        /// The resolver's name.
+        by: &'a str,
+        /// What the record became.
+        state: StateName,
+    },
+    /// No resolver can tell yet; they are asked again later.
+    Unresolved {
+        /// What ran.
+        operation: &'a Operation,
+        /// What they saw.
+        saw: &'a str,
+    },
+    /// An operation is suspected of crashing whoever runs it: it runs with nothing beside it.
+    Suspect {
+        /// What runs.
+        operation: &'a Operation,
+        /// Crashes so far.
+        crashes: u32,
+    },
     /// The store failed; the step is repeated, or its caller is refused.
     StoreFailed {
-        /// Which step: `claim`, `renew`, `finish`, `read`, `sweep`.
+        /// Which step: `claim`, `renew`, `finish`, `read`, `enqueue`, `take`, `amend`, `sweep`.
         step: &'static str,
         /// The failure.
         error: &'a StoreError,

@@ -2,22 +2,29 @@
 //! it. Without the feature `failpoints` a hit is nothing.
 
 macro_rules! failpoints {
-    ($($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)?) => {
+    (
+        $($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)?;
+        $($(#[$queue_doc:meta])* $queue:ident => $queue_name:literal),+ $(,)?
+    ) => {
         /// A place where a crash is tested.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Failpoint {
-            $($(#[$doc])* $variant),+
+            $($(#[$doc])* $variant,)+
+            $($(#[$queue_doc])* $queue),+
         }
 
         impl Failpoint {
-            /// Every failpoint; the crash test kills at each.
+            /// Every failpoint on the way of a request; the crash test kills at each.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
+            /// Every failpoint on the way of an operation that a runner runs, beside those of its run.
+            pub const QUEUE: &[Self] = &[$(Self::$queue),+];
 
             /// The name in the environment variable `HAPAX_FAILPOINT`.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $name),+
+                    $(Self::$variant => $name,)+
+                    $(Self::$queue => $queue_name),+
                 }
             }
         }
@@ -38,7 +45,14 @@ failpoints! {
     /// The finish is durable.
     AfterFinish => "after-finish",
     /// The answer is about to leave.
-    BeforeAnswer => "before-answer",
+    BeforeAnswer => "before-answer";
+
+    /// The operation is about to be laid before the runners.
+    BeforeEnqueue => "before-enqueue",
+    /// It is durable.
+    Enqueued => "enqueued",
+    /// A runner has taken work, none of it has begun.
+    Taken => "taken",
 }
 
 /// Marks the place. With the feature `failpoints` and `HAPAX_FAILPOINT=name:n` in the environment, the `n`th hit of

@@ -8,11 +8,15 @@ pub mod event;
 pub mod failpoint;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod resolver;
 pub mod retry;
+pub mod runner;
 pub mod sweeper;
 
 pub use engine::{Arrival, Ended, Engine, EngineOptions, Reply, Run, RunError, RunOptions};
 pub use event::{Event, Observer};
 pub use hapax_core as core;
 pub use hapax_store as store;
+pub use resolver::{Found, ResolveError, Resolver};
+pub use runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
 pub use sweeper::Sweeper;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A bounded cache of done records.
-pub(super) struct Cache {
+pub(crate) struct Cache {
     records: QuickCache<OperationId, Arc<Cached>, Bytes>,
     max_age: Duration,
 }
@@ -84,7 +84,7 @@ impl Cache {
     }
 
     /// Keeps a record that was read, if it is done.
-    pub(super) fn keep(&self, record: Record) {
+    pub(crate) fn keep(&self, record: Record) {
         if matches!(record.state, State::Done(_)) {
             let id = record.operation.id();
             self.records.insert(

@@ -12,6 +12,7 @@ use hapax_core::{
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::gate::{Side, Youth};
 use super::{Ended, Inner, Refingerprint, Reply, Run, RunError};
 use crate::event::Event;
 use crate::failpoint::{self, Failpoint};
@@ -19,15 +20,18 @@ use crate::failpoint::{self, Failpoint};
 /// First and longest pause between two tries of a step that the store failed.
 const STORE_RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-pub(super) struct Drive<R> {
-    pub(super) inner: Arc<Inner>,
-    pub(super) claim: Claim,
-    pub(super) reply: oneshot::Sender<Result<Reply<R>, RunError>>,
+pub(crate) struct Drive<R> {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) claim: Claim,
+    /// Held from before the claim until the first heartbeat.
+    pub(crate) youth: Option<Youth>,
+    pub(crate) reply: oneshot::Sender<Result<Reply<R>, RunError>>,
 }
 
 impl<R: Send + 'static> Drive<R> {
-    /// Claims, waiting as long as allowed; then runs the handler, or says why not.
-    pub(super) async fn run<H, F>(mut self, refingerprint: Refingerprint, wait: Duration, handler: H)
+    /// Claims, waiting as long as allowed; then runs the handler, or says why not. Boxed, since an `async fn` keeps what
+    /// it is given twice.
+    pub(super) async fn run<H, F>(mut self: Box<Self>, refingerprint: Refingerprint, wait: Duration, handler: H)
     where
         H: FnOnce(Run) -> F,
         F: Future<Output = Ended<R>>,
@@ -57,17 +61,17 @@ impl<R: Send + 'static> Drive<R> {
         let until = Instant::now() + wait;
         let mut waiter = None;
         loop {
+            let young = inner.gate.enter(Side::Caller).await;
             let ruling = self.claim().await?;
             match &ruling {
                 Ruling::Refused(Refusal::OtherRecipe(recipe)) => {
-                    let text = inner.store.recipe_text(*recipe).await?;
-                    match text.and_then(|text| refingerprint(&text, *recipe)) {
-                        Some(fingerprint) if fingerprint.recipe() == *recipe => self.claim.fingerprint = fingerprint,
-                        // What cannot be compared cannot be called the same.
-                        _ => return Ok(Ruling::Refused(Refusal::Mismatch)),
+                    if !inner.under(*recipe, &mut self.claim, refingerprint).await? {
+                        return Ok(Ruling::Refused(Refusal::Mismatch));
                     }
                 }
                 Ruling::Refused(Refusal::InProgress { .. }) => {
+                    // Who only waits keeps nobody waiting.
+                    drop(young);
                     if waiter.is_none() && !wait.is_zero() {
                         waiter = inner.waiters.join(self.claim.operation.id());
                         if waiter.is_none() {
@@ -93,7 +97,10 @@ impl<R: Send + 'static> Drive<R> {
                     inner.cache.keep_refusal(&self.claim, refusal);
                     return Ok(ruling);
                 }
-                Ruling::Won(_) => return Ok(ruling),
+                Ruling::Won(_) => {
+                    self.youth = Some(Youth::Among { _young: young });
+                    return Ok(ruling);
+                }
             }
         }
     }
@@ -120,12 +127,14 @@ impl<R: Send + 'static> Drive<R> {
         }
     }
 
-    async fn perform<H, F>(self, lease: Lease, handler: H)
+    /// Runs the handler under its lease and makes its finish durable.
+    pub(crate) async fn perform<H, F>(mut self: Box<Self>, lease: Lease, handler: H)
     where
         H: FnOnce(Run) -> F,
         F: Future<Output = Ended<R>>,
     {
-        let Self { inner, claim, reply } = self;
+        let mut youth = self.youth.take();
+        let (inner, claim, caller) = (&self.inner, &self.claim, self.reply);
         let operation = &claim.operation;
         let started = Instant::now();
         let running = inner.waiters.running(operation.id());
@@ -143,7 +152,7 @@ impl<R: Send + 'static> Drive<R> {
         let ended = tokio::select! {
             biased;
             ended = work => ended,
-            never = inner.heartbeat(&claim, lease) => match never {},
+            never = inner.heartbeat(claim, lease, &mut youth) => match never {},
         };
         let (finish, told) = match ended {
             Ok(Ended { finish, reply }) => (finish, Ok(reply)),
@@ -154,12 +163,12 @@ impl<R: Send + 'static> Drive<R> {
         };
         failpoint::hit(Failpoint::BeforeFinish);
         let finishing = Finishing {
-            inner: &inner,
-            claim: &claim,
+            inner,
+            claim,
             lease,
             started,
         };
-        let reply = finishing.finish(finish, told, reply).await;
+        let reply = finishing.finish(finish, told, caller).await;
         failpoint::hit(Failpoint::AfterFinish);
         // Waiters first learn from the cache, so that they wake after it is filled.
         drop(running);
@@ -302,7 +311,7 @@ async fn give_back(inner: Arc<Inner>, claim: Claim) {
 
 impl Inner {
     /// Repeats a step of the store while it fails transiently, for `patience` at most.
-    async fn insist<'a, T>(
+    pub(crate) async fn insist<'a, T>(
         &'a self,
         step: &'static str,
         patience: Duration,
@@ -325,13 +334,17 @@ impl Inner {
     }
 
     /// Extends the lease three times in its length, until there is nothing left to extend. Never returns.
-    async fn heartbeat(&self, claim: &Claim, lease: Lease) -> std::convert::Infallible {
+    async fn heartbeat(&self, claim: &Claim, lease: Lease, youth: &mut Option<Youth>) -> std::convert::Infallible {
         let operation = &claim.operation;
         loop {
             sleep(claim.lease / 3).await;
             match self.store.renew(operation.id(), lease.fence, claim.lease).await {
-                Ok(Renewed::Until(_)) => self.emit(&Event::Renewed { operation }),
+                Ok(Renewed::Until(_)) => {
+                    *youth = None;
+                    self.emit(&Event::Renewed { operation });
+                }
                 Ok(Renewed::Over | Renewed::Fenced) => {
+                    *youth = None;
                     self.emit(&Event::LeaseLost {
                         operation,
                         fence: lease.fence,
@@ -374,4 +387,24 @@ impl Inner {
 fn answer<R>(caller: Caller<R>, told: Result<Reply<R>, RunError>) {
     // A caller that left is no error: its operation is recorded.
     let _: Result<(), _> = caller.send(told);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Ready;
+
+    use super::*;
+
+    type Handler = fn(Run) -> Ready<Ended<()>>;
+
+    fn size_of_run<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each run's future is written to memory that no other has just used.
+    #[test]
+    fn a_run_takes_little_beside_its_handler() {
+        let size = size_of_run(Drive::<()>::run::<Handler, Ready<Ended<()>>>);
+        assert!(size <= 1_150, "{size} bytes");
+    }
 }

@@ -145,6 +145,40 @@ impl Destination {
         Ok(self.permit(admission))
     }
 
+    /// Asks the breaker for leave before it is known whether the call is a retry: [`Self::spend`] before it is made.
+    pub(crate) fn admit_either(&self) -> Result<Permit, NotAdmitted> {
+        let now = self.shared.now();
+        let admission = self.shared.gate().admit(now)?;
+        Ok(self.permit(admission))
+    }
+
+    /// Counts a call that the breaker admitted; false if it is a retry that the budget does not bear.
+    pub(crate) fn spend(&self, retry: bool) -> bool {
+        let now = self.shared.now();
+        let mut gate = self.shared.gate();
+        if !retry {
+            gate.budget.deposit(now);
+            gate.calls += 1;
+            true
+        } else if gate.budget.withdraw(now) {
+            gate.retries += 1;
+            true
+        } else {
+            gate.refused_budget += 1;
+            false
+        }
+    }
+
+    /// What the breaker does.
+    pub(crate) fn state(&self) -> BreakerState {
+        self.shared.gate().breaker.state(self.shared.now())
+    }
+
+    /// Whether both are one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// How long the breaker lets nothing through; `None` if a call may be made. Asking takes no probe's slot.
     #[must_use]
     pub fn open_for(&self) -> Option<Duration> {

@@ -1,0 +1,329 @@
+//! What is taken, how much of it, and when not at all.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::FutureExt;
+use hapax_core::policy::BreakerState;
+use hapax_core::{Name, Record, State, Take, TakeName, Taken, Timestamp, Work};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::attempt::Attempt;
+use super::{Handled, resolving};
+use crate::engine::gate::{Side, Youth};
+use crate::engine::{Engine, Inner, random_attempt};
+use crate::event::Event;
+use crate::failpoint::{self, Failpoint};
+use crate::retry::{Destination, NotAdmitted, Permit};
+
+/// Pause between two looks while a breaker lets the traffic return little by little.
+const RAMP_PAUSE: Duration = Duration::from_millis(20);
+
+pub(super) struct Intake {
+    inner: Arc<Inner>,
+    slots: Arc<Semaphore>,
+    lines: Vec<Line>,
+    /// How each name is handled, and by which line.
+    handled: HashMap<Name, (Arc<Handled>, usize)>,
+    /// A request whose reply was lost: what it took must not lie until its lease ends.
+    pending: Option<Take>,
+}
+
+/// A destination and the names that call it.
+struct Line {
+    destination: Destination,
+    names: Vec<TakeName>,
+    /// Until when its retries are put off: each one that its budget refuses waits for a share of its floor.
+    put_off: Instant,
+}
+
+/// What a look came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Whether there may be more at once.
+    pub(super) more: bool,
+    /// Whether there are suspects to be run alone.
+    pub(super) suspects: bool,
+    /// When to look again at the latest.
+    pub(super) pause: Duration,
+}
+
+impl Intake {
+    pub(super) fn new(engine: &Engine, names: &HashMap<Name, Arc<Handled>>, slots: Arc<Semaphore>) -> Self {
+        let mut lines: Vec<Line> = Vec::new();
+        let mut handled = HashMap::new();
+        for (name, one) in names {
+            let destination = &one.handling.destination;
+            let found = lines.iter().position(|line| line.destination.is(destination));
+            let line = found.unwrap_or_else(|| {
+                lines.push(Line {
+                    destination: destination.clone(),
+                    names: Vec::new(),
+                    put_off: Instant::now(),
+                });
+                lines.len() - 1
+            });
+            lines[line].names.push(one.take_name());
+            handled.insert(name.clone(), (Arc::clone(one), line));
+        }
+        Self {
+            inner: Arc::clone(&engine.inner),
+            slots,
+            lines,
+            handled,
+            pending: None,
+        }
+    }
+
+    /// Takes what there is room for and lets it run. Not to be dropped half-way: see [`super::Runner::run`].
+    pub(super) async fn look(&mut self) -> Look {
+        let mut look = Look {
+            more: false,
+            suspects: false,
+            pause: Duration::MAX,
+        };
+        if let Some(take) = self.pending.take()
+            && self.take(take, &mut Vec::new(), &mut look).await.is_none()
+        {
+            return look;
+        }
+        let mut free = Vec::new();
+        for line in 0..self.lines.len() {
+            if self.lines[line].destination.state() == BreakerState::Closed {
+                free.extend(self.lines[line].names.iter().cloned());
+            } else if self.trickle(line, &mut look).await.is_none() {
+                return look;
+            }
+        }
+        let room = self.slots.available_permits();
+        if let Some(take) = request(free, room, false) {
+            self.take(take, &mut Vec::new(), &mut look).await;
+        }
+        look
+    }
+
+    /// Takes no more for a destination than its breaker lets through; doubling, as long as there is something to take.
+    /// `None` if the store failed.
+    async fn trickle(&mut self, line: usize, look: &mut Look) -> Option<()> {
+        let destination = self.lines[line].destination.clone();
+        let mut most = 1;
+        loop {
+            let most_now = self.slots.available_permits().min(most);
+            let (mut permits, wait) = admit(&destination, most_now);
+            if let Some(wait) = wait {
+                look.pause = look.pause.min(wait);
+            }
+            let names = self.lines[line].names.clone();
+            let Some(take) = request(names, permits.len(), false) else {
+                return Some(());
+            };
+            let taken = self.take(take, &mut permits, look).await;
+            drop(permits);
+            if !taken? || wait.is_some() {
+                return Some(());
+            }
+            most *= 2;
+        }
+    }
+
+    /// Asks the store, and lets run what it gives, by these permits first. Whether there may be more; `None` if the
+    /// store failed.
+    async fn take(&mut self, take: Take, permits: &mut Vec<Permit>, look: &mut Look) -> Option<bool> {
+        // Counted before it is asked for, so that nothing that is taken runs beside a suspect.
+        let young = self.inner.gate.enter(Side::Runner).await;
+        let Some(taken) = self.ask(&take).await else {
+            self.pending = Some(Take { again: true, ..take });
+            look.more = false;
+            return None;
+        };
+        let more = taken.more;
+        // Other lines' more is found when they are asked again.
+        look.more |= more;
+        look.suspects |= taken.suspects;
+        self.tell(&taken);
+        for work in taken.work {
+            let youth = Youth::Among {
+                _young: young.another(),
+            };
+            self.start(work, taken.now, permits, Some(youth));
+        }
+        Some(more)
+    }
+
+    /// One request, repeated while the store fails. `None` if it never answers.
+    async fn ask(&self, take: &Take) -> Option<Taken> {
+        let (mut again, patience) = (take.again, self.inner.options.store_patience);
+        let asked = Instant::now();
+        let ask = self.inner.insist("take", patience, |store| {
+            let again = std::mem::replace(&mut again, true);
+            store.take(Take { again, ..take.clone() })
+        });
+        let taken = ask.await.ok()?;
+        failpoint::hit(Failpoint::Taken);
+        self.inner.learn_time(taken.now);
+        if !taken.work.is_empty() {
+            let runs = taken.work.iter().filter(|work| matches!(work, Work::Run(..))).count();
+            self.inner.emit(&Event::Taken {
+                runs,
+                resolves: taken.work.len() - runs,
+                more: taken.more,
+                took: asked.elapsed(),
+            });
+        }
+        Some(taken)
+    }
+
+    /// Tells of records that ended in the store's own hands.
+    fn tell(&self, taken: &Taken) {
+        for record in &taken.ended {
+            let operation = &record.operation;
+            match record.state {
+                State::Dead { reason, .. } => self.inner.emit(&Event::Died { operation, reason }),
+                _ => self.inner.emit(&Event::Unattended { operation }),
+            }
+        }
+    }
+
+    fn start(&mut self, work: Work, now: Timestamp, permits: &mut Vec<Permit>, youth: Option<Youth>) {
+        let (Work::Run(record, _) | Work::Resolve(record)) = &work;
+        // The store gives what was asked for: names that are handled, no more than there are slots.
+        let Some((handled, line)) = self.handled.get(record.operation.name()) else {
+            return;
+        };
+        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
+        let (handled, inner) = (Arc::clone(handled), Arc::clone(&self.inner));
+        let line = &mut self.lines[*line];
+        match work {
+            Work::Resolve(record) => {
+                // Held until then, lest the probes of an upstream that is down are many.
+                let permit = permits.pop();
+                tokio::spawn(async move {
+                    resolving::resolve(inner, handled, *record, now).await;
+                    drop((permit, slot));
+                });
+            }
+            Work::Run(record, lease) => {
+                let attempt = Attempt {
+                    inner,
+                    handled,
+                    lease,
+                    youth,
+                    slot,
+                };
+                line.start(*record, attempt, permits.pop());
+            }
+        }
+    }
+
+    /// Runs one suspect with nothing beside it, until it ends or its first heartbeat. Breaks if told to stop.
+    pub(super) async fn run_alone(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> ControlFlow<()> {
+        let names = self
+            .lines
+            .iter()
+            .filter(|line| line.destination.state() == BreakerState::Closed);
+        let names = names.flat_map(|line| line.names.iter().filter(|name| name.crashes_count).cloned());
+        let room = self.slots.available_permits().min(1);
+        let Some(mut take) = request(names.collect(), room, true) else {
+            return ControlFlow::Continue(());
+        };
+        let closed = tokio::select! {
+            biased;
+            () = &mut stop => return ControlFlow::Break(()),
+            closed = self.inner.gate.close() => closed,
+        };
+        let taken = loop {
+            if let Some(taken) = self.ask(&take).await {
+                break taken;
+            }
+            // A suspect that was taken and never run would look as if it had crashed alone.
+            take.again = true;
+            if stop.as_mut().now_or_never().is_some() {
+                return ControlFlow::Break(());
+            }
+        };
+        self.tell(&taken);
+        let mut youth = Some(Youth::Alone { _closed: closed });
+        for work in taken.work {
+            if let Work::Run(record, _) = &work {
+                self.inner.emit(&Event::Suspect {
+                    operation: &record.operation,
+                    crashes: record.crashes,
+                });
+            }
+            self.start(work, taken.now, &mut Vec::new(), youth.take());
+        }
+        drop(youth);
+        tokio::select! {
+            biased;
+            () = &mut stop => ControlFlow::Break(()),
+            () = self.inner.gate.opened() => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Line {
+    /// Starts a run if the destination bears it; else puts it off. A suspect runs in any case: put off, it would look
+    /// as if it had not crashed.
+    fn start(&mut self, record: Record, attempt: Attempt, permit: Option<Permit>) {
+        let alone = matches!(attempt.youth, Some(Youth::Alone { .. }));
+        let retry = attempt.lease.tries > 1 || record.last_error.is_some();
+        let destination = &self.destination;
+        let permit = match permit.map_or_else(|| destination.admit_either(), Ok) {
+            Ok(permit) => Some(permit),
+            Err(_) if alone => None,
+            Err(NotAdmitted::Open { retry_after }) => return attempt.put_off(record, retry_after),
+            Err(NotAdmitted::BudgetSpent) => return attempt.put_off(record, self.next_share()),
+        };
+        if !destination.spend(retry) && !alone {
+            return attempt.put_off(record, self.next_share());
+        }
+        attempt.start(record, permit);
+    }
+
+    /// When the budget's floor alone would bear one more retry than were put off before; beyond the cap, any time.
+    fn next_share(&mut self) -> Duration {
+        let policy = self.destination.policy();
+        let share = Duration::from_secs_f64(1.0 / policy.budget.floor.max(1.0));
+        let (now, cap) = (Instant::now(), policy.backoff.cap.max(share));
+        let after = self.put_off.max(now) + share - now;
+        if after <= cap {
+            self.put_off = now + after;
+            return after;
+        }
+        // Spread, so that whenever there is a share, somebody comes for it.
+        let part = (self.destination.random() >> 11) as f64 / (1_u64 << 53) as f64;
+        cap.mul_f64(part).max(share)
+    }
+}
+
+/// As many permits as there are, and how long to wait for more.
+fn admit(destination: &Destination, most: usize) -> (Vec<Permit>, Option<Duration>) {
+    let mut permits = Vec::new();
+    while permits.len() < most {
+        match destination.admit_either() {
+            Ok(permit) => permits.push(permit),
+            Err(_) if destination.state() == BreakerState::Ramping => return (permits, Some(RAMP_PAUSE)),
+            Err(NotAdmitted::Open { retry_after }) => return (permits, Some(retry_after)),
+            Err(NotAdmitted::BudgetSpent) => break,
+        }
+    }
+    (permits, None)
+}
+
+/// `None` if there is nothing to ask for, or no room; or, for want of random bytes, not now.
+fn request(names: Vec<TakeName>, limit: usize, alone: bool) -> Option<Take> {
+    if names.is_empty() || limit == 0 {
+        return None;
+    }
+    Some(Take {
+        attempt: random_attempt().ok()?,
+        names,
+        limit,
+        alone,
+        again: false,
+    })
+}
