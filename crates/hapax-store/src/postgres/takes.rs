@@ -223,7 +223,8 @@ async fn decide(
     let verdicts: Vec<Option<TakeVerdict>> = records
         .iter()
         .map(|record| {
-            let record = record.as_ref()?;
+            // One that was settled meanwhile is no runner's business.
+            let record = record.as_ref().filter(|record| record.wake_at.is_some())?;
             let name = names.iter().find(|name| name.name == *record.operation.name())?;
             Some(record.take(take, name, Fence::new(0), now))
         })
