@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod crash;
+mod desk;
 mod durable;
 mod migrations;
 mod queue;
