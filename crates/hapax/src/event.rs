@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use hapax_core::policy::FailureClass;
-use hapax_core::{DeadReason, Fence, Operation, Refusal, StateName, StoreError, Swept};
+use hapax_core::policy::{BreakerState, FailureClass};
+use hapax_core::{DeadReason, Fence, Name, Operation, Refusal, StateName, StoreError, Swept};
+
+use crate::retry::NotAdmitted;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -98,6 +100,15 @@ pub enum Event<'a> {
         operation: &'a Operation,
         /// Time until it is due.
         after: Duration,
+        /// Who refuses: the breaker, or the retry budget.
+        by: NotAdmitted,
+    },
+    /// The breaker of what the operations of a name call lets through more or less than before.
+    BreakerChanged {
+        /// Whose operations.
+        name: &'a Name,
+        /// What it does.
+        state: BreakerState,
     },
     /// No automatic retry will touch the operation.
     Died {

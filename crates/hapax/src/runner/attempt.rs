@@ -16,7 +16,7 @@ use crate::engine::drive::Drive;
 use crate::engine::gate::Youth;
 use crate::engine::{Ended, Inner, Reply, Run};
 use crate::event::Event;
-use crate::retry::Permit;
+use crate::retry::{NotAdmitted, Permit};
 
 pub(super) struct Attempt {
     pub(super) inner: Arc<Inner>,
@@ -29,7 +29,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Gives the operation back before it ran.
-    pub(super) fn put_off(self, record: Record, after: Duration) {
+    pub(super) fn put_off(self, record: Record, after: Duration, by: NotAdmitted) {
         let finish = Finish::Release {
             after,
             counts: false,
@@ -45,7 +45,7 @@ impl Attempt {
             // If it fails, the lease lapses.
             if finished.await.is_ok() {
                 inner.alarm.set(after);
-                inner.emit(&Event::PutOff { operation, after });
+                inner.emit(&Event::PutOff { operation, after, by });
             }
         });
     }

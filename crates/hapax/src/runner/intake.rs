@@ -39,6 +39,8 @@ struct Line {
     names: Vec<TakeName>,
     /// Until when its retries are put off: each one that its budget refuses waits for a share of its floor.
     put_off: Instant,
+    /// What its breaker did when it was last looked at.
+    state: BreakerState,
 }
 
 /// What a look came to.
@@ -64,6 +66,7 @@ impl Intake {
                     destination: destination.clone(),
                     names: Vec::new(),
                     put_off: Instant::now(),
+                    state: BreakerState::Closed,
                 });
                 lines.len() - 1
             });
@@ -93,7 +96,7 @@ impl Intake {
         }
         let mut free = Vec::new();
         for line in 0..self.lines.len() {
-            if self.lines[line].destination.state() == BreakerState::Closed {
+            if self.watch(line) == BreakerState::Closed {
                 free.extend(self.lines[line].names.iter().cloned());
             } else if self.trickle(line, &mut look).await.is_none() {
                 return look;
@@ -104,6 +107,23 @@ impl Intake {
             self.take(take, &mut Vec::new(), &mut look).await;
         }
         look
+    }
+
+    /// What a destination's breaker does; tells of changes.
+    fn watch(&mut self, line: usize) -> BreakerState {
+        let Line {
+            destination,
+            names,
+            state,
+            ..
+        } = &mut self.lines[line];
+        let before = std::mem::replace(state, destination.state());
+        if *state != before {
+            for TakeName { name, .. } in names {
+                self.inner.emit(&Event::BreakerChanged { name, state: *state });
+            }
+        }
+        *state
     }
 
     /// Takes no more for a destination than its breaker lets through; doubling, as long as there is something to take.
@@ -275,11 +295,16 @@ impl Line {
         let permit = match permit.map_or_else(|| destination.admit_either(), Ok) {
             Ok(permit) => Some(permit),
             Err(_) if alone => None,
-            Err(NotAdmitted::Open { retry_after }) => return attempt.put_off(record, retry_after),
-            Err(NotAdmitted::BudgetSpent) => return attempt.put_off(record, self.next_share()),
+            Err(by) => {
+                let after = match by {
+                    NotAdmitted::Open { retry_after } => retry_after,
+                    NotAdmitted::BudgetSpent => self.next_share(),
+                };
+                return attempt.put_off(record, after, by);
+            }
         };
         if !destination.spend(retry) && !alone {
-            return attempt.put_off(record, self.next_share());
+            return attempt.put_off(record, self.next_share(), NotAdmitted::BudgetSpent);
         }
         attempt.start(record, permit);
     }

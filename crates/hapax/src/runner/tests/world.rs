@@ -202,6 +202,7 @@ impl Observer for Log {
         let name = text.split([' ', '(']).next().unwrap_or_default();
         self.0.lock().unwrap().push(match event {
             Event::Died { reason, .. } => format!("{name} {reason}"),
+            Event::BreakerChanged { state, .. } => format!("{name} {}", state.as_str()),
             Event::Resolved { by, state, .. } => format!("{name} {by} {state}"),
             Event::Unresolved { saw, .. } => format!("{name} {saw}"),
             _ => name.to_owned(),
