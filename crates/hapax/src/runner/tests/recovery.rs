@@ -167,12 +167,10 @@ async fn bystanders_of_three_crashes_end_done_each_time() {
     };
     let mut process = start();
     process.enqueue("poison").await;
-    let mut batch = 0;
-    for _ in 0..3 {
+    for batch in 0..3 {
         for number in 0..15 {
             process.enqueue(&format!("{batch}-{number}")).await;
         }
-        batch += 1;
         process.died().await;
         sleep(31 * SECOND).await;
         process = start();
