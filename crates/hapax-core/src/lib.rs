@@ -10,6 +10,7 @@ pub mod clock;
 pub mod decide;
 pub mod fingerprint;
 pub mod model;
+pub mod policy;
 pub mod record;
 #[cfg(test)]
 mod sample;
@@ -21,6 +22,7 @@ pub use answer::{Answer, NotKept, Outcome};
 pub use clock::StoreClock;
 pub use decide::{Refusal, Verdict, decide};
 pub use fingerprint::{Fingerprint, RecipeId};
+pub use policy::{RetryPolicy, derive_key};
 pub use record::{AfterFailure, Cause, DeadReason, Record, Retention, State, StateName};
 pub use store::{
     Amend, Amended, BoxFuture, Claim, Claimed, Cursor, Filter, Finish, Finished, Lease, Page, Renewed, Ruling, Starter,
