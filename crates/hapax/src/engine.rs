@@ -273,11 +273,11 @@ impl Engine {
             return Ok(Reply::Refused(refusal));
         }
         let (reply, answered) = oneshot::channel();
-        let drive = Drive {
+        let drive = Box::new(Drive {
             inner: Arc::clone(&self.inner),
             claim,
             reply,
-        };
+        });
         // A task of its own: a claim whose caller leaves must still be run, or given back.
         tokio::spawn(drive.run(arrival.refingerprint, arrival.wait, handler));
         answered.await.unwrap_or(Err(RunError::Lost))
