@@ -8,6 +8,7 @@ pub mod event;
 pub mod failpoint;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod retry;
 pub mod sweeper;
 
 pub use engine::{Arrival, Ended, Engine, EngineOptions, Reply, Run, RunError, RunOptions};
