@@ -44,6 +44,12 @@ const NEEDS: &[Need] = &[
         is_there: || succeeds(Command::new("sh").args(["-c", "command -v wrk"])),
     },
     Need {
+        what: "Chromium (for the module for browsers)",
+        packages: &["chromium"],
+        // Asking it for its version starts half of it.
+        is_there: || succeeds(Command::new("sh").args(["-c", "command -v chromium"])),
+    },
+    Need {
         what: "the certificates of public authorities",
         packages: &["ca-certificates"],
         is_there: || Path::new("/etc/ssl/certs/ca-certificates.crt").exists(),

@@ -12,6 +12,7 @@ mod command;
 mod input;
 mod knobs;
 mod ledger;
+mod pages;
 mod routes;
 mod serve;
 mod shop;

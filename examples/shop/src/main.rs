@@ -25,6 +25,9 @@ struct Args {
     /// Obey the X-Shop-Delay, X-Shop-Delay-After and X-Shop-Fail request headers.
     #[arg(long)]
     test_knobs: bool,
+    /// Serve the files of this folder beside the endpoints; can be given more than once.
+    #[arg(long, value_name = "FOLDER")]
+    pages: Vec<PathBuf>,
 }
 
 // One thread answers and one writes: the machine's other cores are for what is being tested.
@@ -47,6 +50,7 @@ async fn run(args: Args) -> Result<(), String> {
     let options = Options {
         natural_keys: args.natural_keys,
         test_knobs: args.test_knobs,
+        pages: args.pages,
         ..Options::default()
     };
     let shop = Shop::open(&args.db, options).map_err(|e| e.to_string())?;

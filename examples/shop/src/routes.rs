@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::command::{Ask, Kind, NewOrder, NewPayment, NewPoints, Origin, Refusal, Row, Wanted};
 use crate::input::{self, Input, Problem};
 use crate::knobs::{Fail, Knobs};
+use crate::pages;
 use crate::serve::Hangup;
 use crate::shop::Shop;
 
@@ -27,7 +28,7 @@ pub(crate) fn router(shop: Shop) -> Router {
         .route("/payments/{id}", get(|s, id| find(Kind::Payment, s, id)))
         .route("/points/{id}", get(|s, id| find(Kind::Points, s, id)))
         .route("/healthz", get(|| async { axum::Json(json!({ "status": "ok" })) }))
-        .fallback(|| async { Problem::new(404, "not-found", "no such path") })
+        .fallback(pages::find)
         .method_not_allowed_fallback(|| async {
             Problem::new(405, "method-not-allowed", "POST to a collection, GET one of its rows")
         })

@@ -21,6 +21,8 @@ pub struct Options {
     /// What a fresh database has in stock, in pieces. Items that are there already keep their
     /// count.
     pub stock: Vec<(String, u32)>,
+    /// Folders whose files are served where no endpoint is: the first one that has the file counts.
+    pub pages: Vec<PathBuf>,
 }
 
 impl Default for Options {
@@ -31,6 +33,7 @@ impl Default for Options {
             natural_keys: false,
             test_knobs: false,
             stock: stock.map(|(item, n)| (item.to_owned(), n)).into(),
+            pages: Vec::new(),
         }
     }
 }

@@ -118,6 +118,8 @@ fn classes_are_read_by_their_words() {
     );
     assert_eq!(classes.words().collect::<Vec<_>>(), ["unsent", "ambiguous"]);
     assert_eq!(Classes::parse(Classes::ALL.words()), Ok(Classes::ALL));
+    let shown = FailureClass::ALL.map(|class| class.to_string());
+    assert_eq!(shown, ["unsent", "throttled", "ambiguous", "final"]);
     for (word, text) in [
         ("final", "leave it out"),
         ("timeout", "\"timeout\""),

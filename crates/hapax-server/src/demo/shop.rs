@@ -15,6 +15,9 @@ pub(crate) struct DemoShop {
     /// Its database
     #[arg(long)]
     db: PathBuf,
+    /// Serve the files of this folder too
+    #[arg(long)]
+    pages: Vec<PathBuf>,
 }
 
 /// Serves on a free port until standard input ends.
@@ -26,6 +29,7 @@ pub(crate) fn run(args: &DemoShop) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let options = Options {
             test_knobs: true,
+            pages: args.pages.clone(),
             ..Options::default()
         };
         let shop = Shop::open(&args.db, options).map_err(|error| failed(&error))?;

@@ -86,7 +86,8 @@ impl Upstream {
                 Err(Failed::Error(error)) => return Err(error),
             }
         }
-        let wire = self.connect().await?;
+        // Boxed: most requests need no connection, and all would keep room for one.
+        let wire = Box::pin(self.connect()).await?;
         match wire.exchange(request, Instant::now(), shared).await {
             Ok(response) => Ok(response),
             Err(Failed::Error(error)) => Err(error),

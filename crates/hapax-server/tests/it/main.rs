@@ -4,6 +4,7 @@
 
 mod admin;
 mod bad_input;
+mod browser;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod demo;

@@ -271,9 +271,20 @@ pub(crate) struct ShopServer {
 impl ShopServer {
     #[track_caller]
     pub(crate) fn start() -> Self {
+        Self::with_pages(&[])
+    }
+
+    /// One that serves the files of these folders too.
+    #[track_caller]
+    pub(crate) fn with_pages(folders: &[&Path]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("shop.db");
-        let process = Process::spawn(program().arg("demo-shop").arg("--db").arg(&database));
+        let mut command = program();
+        command.arg("demo-shop").arg("--db").arg(&database);
+        for folder in folders {
+            command.arg("--pages").arg(folder);
+        }
+        let process = Process::spawn(&mut command);
         Self {
             addr: process.address("listening on "),
             database,

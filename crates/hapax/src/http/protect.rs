@@ -54,6 +54,9 @@ pub(super) struct Protected<S> {
     pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
+/// A request that was read whole. Boxed, since it goes through many futures.
+type Whole = Box<(Parts, Bytes)>;
+
 /// What a run told its caller.
 struct Told<B> {
     response: Response<Body<B>>,
@@ -65,7 +68,7 @@ struct Told<B> {
 enum Early {
     Problem(Details),
     Body(BoxError),
-    Store(Parts, Bytes),
+    Store(Whole),
 }
 
 impl From<Details> for Early {
@@ -93,10 +96,10 @@ where
         Ok((arrival, request)) => run(call, arrival, request).await,
         Err(Early::Problem(details)) => finished(reply::problem(details, route.profile)),
         Err(Early::Body(error)) => finished(body_failed(error, route)),
-        Err(Early::Store(parts, body)) if route.when_store_is_down == StoreDown::RunUnprotected => {
-            finished(unprotected(call, request_of(parts, body)).await)
+        Err(Early::Store(request)) if route.when_store_is_down == StoreDown::RunUnprotected => {
+            finished(Box::pin(unprotected(call, request)).await)
         }
-        Err(Early::Store(..)) => finished(reply::problem(reply::store_down(), route.profile)),
+        Err(Early::Store(_)) => finished(reply::problem(reply::store_down(), route.profile)),
     };
     response.extensions_mut().insert(Report {
         route: Some(route.name.clone()),
@@ -119,7 +122,7 @@ async fn prepare<ReqB>(
     request: Request<ReqB>,
     id: &mut Option<OperationId>,
     arrived: &mut Instant,
-) -> Result<(Arrival, (Parts, Bytes)), Early>
+) -> Result<(Arrival, Whole), Early>
 where
     ReqB: HttpBody<Data = Bytes>,
     ReqB::Error: Into<BoxError>,
@@ -140,7 +143,7 @@ where
     let asked = Arc::new(Asked::new(&parts, body));
     let ask_store = || shared.engine.store().recipe(route.recipe.text());
     let Ok(recipe) = entry.recipe.get_or_try_init(ask_store).await else {
-        return Err(Early::Store(parts, asked.body().clone()));
+        return Err(Early::Store(Box::new((parts, asked.body().clone()))));
     };
     let arrival = Arrival {
         operation,
@@ -150,7 +153,7 @@ where
         wait: prefer::wait(&parts.headers, route.wait, route.max_wait),
     };
     let body = asked.body().clone();
-    Ok((arrival, (parts, body)))
+    Ok((arrival, Box::new((parts, body))))
 }
 
 /// A body up to `limit` bytes, without trailers.
@@ -223,7 +226,7 @@ fn refingerprint(shared: &Arc<Shared>, asked: &Arc<Asked>) -> crate::engine::Ref
 async fn run<S, ReqB, ResB>(
     call: Protected<S>,
     arrival: Arrival,
-    request: (Parts, Bytes),
+    request: Whole,
 ) -> (Response<Body<ResB>>, Verdict, Instant)
 where
     S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
@@ -244,21 +247,21 @@ where
         (Ok(Reply::Refused(refusal)), _) => {
             finished(reply::refused(refusal, shared.engine.store_time(), route.profile))
         }
-        (Err(RunError::NotClaimed(_)), Some(((parts, body), inner, shared))) => {
+        (Err(RunError::NotClaimed(_)), Some((request, inner, shared))) => {
             let call = Protected {
                 shared,
                 route: index,
                 inner,
                 place: None,
             };
-            finished(unprotected(call, request_of(parts, body)).await)
+            finished(Box::pin(unprotected(call, request)).await)
         }
         (Err(error), _) => finished(reply::failed(&error, route.profile)),
     }
 }
 
 /// The run itself: the inner service's answer, and what it proves.
-async fn handle<S, ReqB, ResB>(call: Protected<S>, run: Run, (parts, body): (Parts, Bytes)) -> Ended<Told<ResB>>
+async fn handle<S, ReqB, ResB>(call: Protected<S>, run: Run, request: Whole) -> Ended<Box<Told<ResB>>>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     S::Error: Failure,
@@ -273,9 +276,12 @@ where
         place: _place,
     } = call;
     let route = &shared.routes.entry(route).route;
-    let mut request = request_of(parts, body);
-    announce(&mut request, run);
     failpoint::hit(Failpoint::BeforeUpstream);
+    let request = || {
+        let mut request = request_of(request);
+        announce(&mut request, run);
+        request
+    };
     let answered = ask(inner, request).await;
     failpoint::hit(Failpoint::AfterUpstream);
     let (finish, response, verdict) = match answered {
@@ -286,25 +292,26 @@ where
         }
         Err(proof) => failed(proof, route, None),
     };
+    let told = Told {
+        response,
+        verdict,
+        started,
+    };
     Ended {
         finish,
-        reply: Told {
-            response,
-            verdict,
-            started,
-        },
+        reply: Box::new(told),
     }
 }
 
-/// Asks the inner service.
-async fn ask<S, ReqB, ResB>(mut inner: S, request: Request<ReqB>) -> Result<Response<ResB>, Proof>
+/// Asks the inner service. The request is made once that is ready.
+async fn ask<S, ReqB, ResB>(mut inner: S, request: impl FnOnce() -> Request<ReqB>) -> Result<Response<ResB>, Proof>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     S::Error: Failure,
 {
     // A service that is not ready was not asked.
     poll_fn(|cx| inner.poll_ready(cx)).await.map_err(|_| Proof::Unsent)?;
-    let mut response = inner.call(request).await.map_err(|error| error.proof())?;
+    let mut response = inner.call(request()).await.map_err(|error| error.proof())?;
     strip(response.headers_mut());
     Ok(response)
 }
@@ -363,7 +370,7 @@ fn failed<B>(proof: Proof, route: &Route, kept: Option<hapax_core::Answer>) -> (
 }
 
 /// Runs a request without a record, since the route says so.
-async fn unprotected<S, ReqB, ResB>(call: Protected<S>, request: Request<ReqB>) -> (Response<Body<ResB>>, Verdict)
+async fn unprotected<S, ReqB, ResB>(call: Protected<S>, request: Whole) -> (Response<Body<ResB>>, Verdict)
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     S::Error: Failure,
@@ -371,7 +378,7 @@ where
     ResB: HttpBody<Data = Bytes>,
 {
     let profile = call.shared.routes.entry(call.route).route.profile;
-    let mut response = match ask(call.inner, request).await {
+    let mut response = match ask(call.inner, || request_of(request)).await {
         Ok(response) => response.map(Body::passed),
         Err(proof) => proof.details().response(profile),
     };
@@ -382,7 +389,8 @@ where
 }
 
 /// The request again, its body in memory: with a length, and neither chunks nor trailers.
-fn request_of<B: From<Bytes>>(mut parts: Parts, body: Bytes) -> Request<B> {
+fn request_of<B: From<Bytes>>(request: Whole) -> Request<B> {
+    let (mut parts, body) = *request;
     if parts.headers.remove(TRANSFER_ENCODING).is_some() {
         parts.headers.insert(CONTENT_LENGTH, body.len().into());
     }
@@ -405,4 +413,48 @@ fn announce<B>(request: &mut Request<B>, run: Run) {
     }
     headers.insert(HAPAX_FENCE, run.fence.get().into());
     request.extensions_mut().insert(run);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Ready;
+
+    use http_body_util::Full;
+
+    use super::*;
+
+    type Passing = Full<Bytes>;
+
+    #[derive(Clone)]
+    struct Inner;
+
+    impl Service<Request<Passing>> for Inner {
+        type Response = Response<Passing>;
+        type Error = BoxError;
+        type Future = Ready<Result<Response<Passing>, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), BoxError>> {
+            unreachable!("only its size matters")
+        }
+
+        fn call(&mut self, _: Request<Passing>) -> Self::Future {
+            unreachable!("only its size matters")
+        }
+    }
+
+    /// Each request's futures are written to memory that no other has just used.
+    #[test]
+    fn futures_stay_small() {
+        fn protecting<A, B, F>(_: fn(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        fn handling<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let sizes = (
+            protecting(protect::<Inner, Passing, Passing>),
+            handling(handle::<Inner, Passing, Passing>),
+        );
+        assert!(sizes.0 <= 1_800 && sizes.1 <= 1_150, "{sizes:?} bytes");
+    }
 }

@@ -301,3 +301,6 @@ impl Gate {
 fn seed() -> u64 {
     getrandom::u64().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

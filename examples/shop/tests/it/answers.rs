@@ -246,3 +246,28 @@ async fn a_closed_shop_is_a_503() {
     assert_eq!((answer.status, answer.error().as_str()), (503, "closed"));
     assert_eq!(world.get("/healthz").await.status, 200);
 }
+
+#[tokio::test]
+async fn files_are_served_beside_the_endpoints() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(first.path().join("index.html"), "the first").unwrap();
+    std::fs::write(second.path().join("index.html"), "the second").unwrap();
+    std::fs::write(second.path().join("a.js"), "let a;").unwrap();
+    let world = World::with(Options {
+        pages: vec![first.path().into(), second.path().into()],
+        ..Options::default()
+    })
+    .await;
+    for (path, kind, text) in [
+        ("/", "text/html; charset=utf-8", "the first"),
+        ("/a.js?v=1", "text/javascript; charset=utf-8", "let a;"),
+    ] {
+        let answer = world.get(path).await;
+        assert_eq!((answer.status, answer.header("Content-Type")), (200, Some(kind)));
+        assert_eq!(answer.body, text.as_bytes());
+    }
+    for path in ["/b.js", "/%2e%2e/a.js"] {
+        assert_eq!(world.get(path).await.status, 404, "{path}");
+    }
+    assert_eq!(world.post("/orders", &[], ORDER).await.status, 201);
+}

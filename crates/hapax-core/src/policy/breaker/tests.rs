@@ -58,6 +58,8 @@ fn opens_at_the_rate_and_not_before_the_minimum() {
     call(&mut breaker, SECOND, Health::Failure);
     assert_eq!(breaker.state(SECOND), BreakerState::Open);
     assert_eq!(breaker.retry_after(SECOND), Some(pause(5)));
+    assert_eq!(breaker.retry_after(SECOND + pause(5)), None, "a probe may be sent");
+    assert_eq!(breaker.retry_after(SECOND + pause(9)), None);
 
     let mut breaker = Breaker::new(policy(), PER_TRY);
     for _ in 0..11 {
@@ -173,6 +175,12 @@ fn one_probe_at_a_time_and_a_lost_one_frees_its_slot() {
     assert_eq!(breaker.state(now), BreakerState::Ramping, "but it proves life");
     breaker.report(now, second, Health::Failure);
     assert_eq!(breaker.state(now), BreakerState::Ramping, "the outage is over");
+    breaker.report(now + SECOND, second, Health::Success);
+    assert_eq!(
+        breaker.state(now + 5 * SECOND),
+        BreakerState::Closed,
+        "and the ramp goes on"
+    );
 
     let mut short = Breaker::new(policy(), SECOND);
     (0..10).for_each(|_| call(&mut short, SECOND, Health::Failure));

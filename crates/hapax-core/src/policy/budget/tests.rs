@@ -77,6 +77,29 @@ fn nothing_is_allowed_where_nothing_is_granted() {
     assert!(!budget.withdraw(SECOND));
 }
 
+#[test]
+fn old_traffic_buys_nothing() {
+    let mut budget = Budget::new(BudgetPolicy {
+        share: 0.5,
+        floor: 0.0,
+        window: 10 * SECOND,
+    });
+    (0..10).for_each(|_| budget.deposit(SECOND));
+    assert!(budget.withdraw(10 * SECOND));
+    assert!(!budget.withdraw(11 * SECOND));
+}
+
+#[test]
+fn a_tenth_of_any_window_is_bounded() {
+    let mut budget = Budget::new(BudgetPolicy {
+        share: 0.0,
+        floor: 20.0,
+        window: SECOND,
+    });
+    assert_eq!(spend(&mut budget, SECOND), 2);
+    assert_eq!(spend(&mut budget, SECOND + SECOND / 5), 2);
+}
+
 proptest! {
     /// At each retry, those of the last ten buckets are within share × first tries + floor × window of the same ten.
     #[test]

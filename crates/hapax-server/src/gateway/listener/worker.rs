@@ -1,5 +1,6 @@
 //! A worker: one thread, one runtime, one service.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::sync::Arc;
@@ -58,7 +59,10 @@ impl Worker {
             .spawn(move || {
                 let cut = runtime.block_on(async {
                     let service = factory(number);
-                    run(service, incoming, opened, shared).await
+                    tokio::select! {
+                        drained = run(service, incoming, opened, shared) => drained,
+                        never = tick() => match never {},
+                    }
                 });
                 // Dropping the runtime cuts what is left.
                 drop(runtime);
@@ -113,6 +117,18 @@ impl Drop for Closing {
         }
     }
 }
+
+/// Keeps a timer that is nearer than those of requests. For each timer that comes before all others the runtime wakes
+/// its driver by a system call, in vain where that is the thread that sets the timer; and each run of an operation sets
+/// one for its heartbeat.
+async fn tick() -> Infallible {
+    loop {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Shorter than a request's usual time-outs, longer than what an idle worker should wake for.
+const TICK: Duration = Duration::from_secs(1);
 
 /// How often a draining worker looks whether its tasks have ended, which nothing tells.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
