@@ -7,6 +7,7 @@
 mod attempt;
 mod ending;
 mod intake;
+mod pace;
 mod resolving;
 
 use std::collections::HashMap;

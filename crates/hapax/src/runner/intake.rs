@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
+use super::pace::Pace;
 use super::{Handled, resolving};
 use crate::engine::gate::{Side, Youth};
 use crate::engine::{Engine, Inner, random_attempt};
@@ -41,6 +42,7 @@ struct Line {
     put_off: Instant,
     /// What its breaker did when it was last looked at.
     state: BreakerState,
+    pace: Pace,
 }
 
 /// What a look came to.
@@ -67,6 +69,7 @@ impl Intake {
                     names: Vec::new(),
                     put_off: Instant::now(),
                     state: BreakerState::Closed,
+                    pace: Pace::new(Instant::now()),
                 });
                 lines.len() - 1
             });
@@ -97,7 +100,14 @@ impl Intake {
         let mut free = Vec::new();
         for line in 0..self.lines.len() {
             if self.watch(line) == BreakerState::Closed {
-                free.extend(self.lines[line].names.iter().cloned());
+                match self.lines[line].pace.allows(Instant::now()) {
+                    None => free.extend(self.lines[line].names.iter().cloned()),
+                    Some(most) => {
+                        if self.catch_up(line, most, &mut look).await.is_none() {
+                            return look;
+                        }
+                    }
+                }
             } else if self.trickle(line, &mut look).await.is_none() {
                 return look;
             }
@@ -115,10 +125,16 @@ impl Intake {
             destination,
             names,
             state,
+            pace,
             ..
         } = &mut self.lines[line];
         let before = std::mem::replace(state, destination.state());
         if *state != before {
+            match (before, *state) {
+                (_, BreakerState::Closed) => pace.closed(Instant::now()),
+                (BreakerState::Closed, _) => pace.opened(Instant::now()),
+                _ => {}
+            }
             for TakeName { name, .. } in names {
                 self.inner.emit(&Event::BreakerChanged { name, state: *state });
             }
@@ -148,6 +164,24 @@ impl Intake {
             }
             most *= 2;
         }
+    }
+
+    /// Takes what has waited through an outage, no more than the pace allows. `None` if the store failed.
+    async fn catch_up(&mut self, line: usize, most: usize, look: &mut Look) -> Option<()> {
+        look.pause = look.pause.min(RAMP_PAUSE);
+        let names = self.lines[line].names.clone();
+        let limit = most.min(self.slots.available_permits());
+        let Some(take) = request(names, limit, false) else {
+            return Some(());
+        };
+        let mut this = Look { more: false, ..*look };
+        let more = self.take(take, &mut Vec::new(), &mut this).await?;
+        // What is left comes at its pace, not at once.
+        look.suspects |= this.suspects;
+        if !more {
+            self.lines[line].pace.caught_up(Instant::now());
+        }
+        Some(())
     }
 
     /// Asks the store, and lets run what it gives, by these permits first. Whether there may be more; `None` if the
@@ -306,6 +340,7 @@ impl Line {
         if !destination.spend(retry) && !alone {
             return attempt.put_off(record, self.next_share(), NotAdmitted::BudgetSpent);
         }
+        self.pace.started(Instant::now());
         attempt.start(record, permit);
     }
 

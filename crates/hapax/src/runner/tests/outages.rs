@@ -80,7 +80,7 @@ async fn an_open_breaker_pauses_the_intake_and_nothing_dies() {
         }
 
         upstream.down.store(false, Ordering::SeqCst);
-        sleep(30 * SECOND).await;
+        sleep(60 * SECOND).await;
         for number in 0..500 {
             let state = record(&store, &number.to_string()).await.state.name();
             assert_eq!(state, StateName::Done, "{class} {number}");
@@ -110,13 +110,15 @@ async fn while_it_closes_the_traffic_comes_back_little_by_little() {
     upstream.down.store(true, Ordering::SeqCst);
     sleep(20 * SECOND).await;
     upstream.down.store(false, Ordering::SeqCst);
-    sleep(11 * SECOND).await;
-    let rates: Vec<_> = (40..52)
+    sleep(15 * SECOND).await;
+    let rates: Vec<_> = (40..55)
         .map(|second| upstream.between(second * SECOND, (second + 1) * SECOND))
         .collect();
     let first = rates.iter().position(|rate| *rate > 2).unwrap();
     let ramp = &rates[first..first + 4];
     assert!(ramp.is_sorted() && ramp[3] <= 60, "{rates:?}");
+    // The backlog comes at a pace, too.
+    assert!(rates[first..].iter().all(|rate| *rate <= 80), "{rates:?}");
     assert!(process.log.count("BreakerChanged open") > 0);
     for state in ["ramping", "closed"] {
         assert_eq!(process.log.count(&format!("BreakerChanged {state}")), 1, "{state}");
