@@ -9,7 +9,7 @@ pub use planted::Planted;
 pub enum Bug {
     /// None: the same store must pass.
     None,
-    /// A claim reads, thinks, and writes: two can win.
+    /// A claim, or an enqueue, reads, thinks, and writes: two can win.
     CheckThenAct,
     /// A finish is taken from anybody.
     UnfencedFinish,
@@ -65,6 +65,24 @@ pub enum Bug {
     BelievesNotDoneTooSoon,
     /// Whatever was in flight when a process died is run again beside everything else.
     SuspectsRunBesideOthers,
+    /// An enqueue repeated after a lost reply is told that the operation waits.
+    EnqueueLosesToItself,
+    /// An enqueued operation is due at once, whatever was asked.
+    EnqueueIgnoresDelay,
+    /// A runner takes what is due soon, too.
+    TakesBeforeDue,
+    /// A runner takes records of names that it did not ask for.
+    TakesAnyName,
+    /// The last to become due is taken first, so that under load the longest due never is.
+    TakesNewestFirst,
+    /// A take that leaves work says that there is no more.
+    NeverMore,
+    /// A sweep reads what has ended, thinks, and removes it: a redrive or a claim in between is lost.
+    SweepCheckThenAct,
+    /// The census takes the latest due for the oldest.
+    LatestIsOldest,
+    /// What went wrong is cut to a column's width.
+    ErrorCutShort,
 }
 
 impl Bug {
@@ -98,5 +116,14 @@ impl Bug {
         Self::ReleaseForgetsInput,
         Self::BelievesNotDoneTooSoon,
         Self::SuspectsRunBesideOthers,
+        Self::EnqueueLosesToItself,
+        Self::EnqueueIgnoresDelay,
+        Self::TakesBeforeDue,
+        Self::TakesAnyName,
+        Self::TakesNewestFirst,
+        Self::NeverMore,
+        Self::SweepCheckThenAct,
+        Self::LatestIsOldest,
+        Self::ErrorCutShort,
     ];
 }

@@ -2,15 +2,15 @@
 
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hapax_core::record::{FinishVerdict, RenewVerdict, Tended};
 use hapax_core::{
     Amended, Amendment, AuditEntry, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence,
-    Filter, Finish, Finished, NotKept, Operation, OperationId, Outcome, Page, RecipeId, Record, Refusal, Renewed,
-    Ruling, Scope, Starter, State, Store, StoreError, Summary, Swept, Take, Taken, Timestamp, Verdict, decide,
+    Filter, Finish, Finished, LastError, NotKept, Operation, OperationId, Outcome, Page, RecipeId, Record, Refusal,
+    Renewed, Ruling, Scope, Starter, State, Store, StoreError, Summary, Swept, Take, Taken, Timestamp, Verdict, decide,
 };
 use hapax_store::Clock;
 use tokio::task::yield_now;
@@ -154,6 +154,11 @@ impl Rows {
                 let id = self.id(id);
                 let released = matches!(becomes.state, State::Waiting { .. });
                 match bug {
+                    Bug::ErrorCutShort => {
+                        let cut =
+                            |error: LastError| LastError::new(&error.as_str().chars().take(100).collect::<String>());
+                        becomes.last_error = becomes.last_error.map(cut);
+                    }
                     Bug::UncountedStaysTry => becomes.tries = record.tries,
                     Bug::ReleaseForgetsInput if released => becomes.input = None,
                     _ => {}
@@ -256,6 +261,15 @@ impl Rows {
         swept
     }
 
+    /// What a sweep would forget.
+    fn ended(&self, now: Timestamp) -> HashSet<OperationId> {
+        let ended = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.look <= now && row.record.tend(now) == Tended::Forget);
+        ended.map(|(id, _)| *id).collect()
+    }
+
     fn put(&mut self, id: OperationId, record: Record, look: Timestamp) {
         let position = self.rows.get(&id).map(|row| row.position);
         let position = position.unwrap_or_else(|| {
@@ -346,19 +360,29 @@ impl Store for Planted {
     }
 
     fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
-        self.step(move |rows, bug, now| rows.enqueue(bug, &enqueue, now))
+        Box::pin(async move {
+            let see = |rows: &Rows| rows.record(enqueue.operation.id()).cloned();
+            if self.bug == Bug::CheckThenAct {
+                let seen = see(&self.rows());
+                yield_now().await;
+                return Ok(self.rows().enqueue(self.bug, seen, &enqueue, self.now()));
+            }
+            let mut rows = self.rows();
+            let seen = see(&rows);
+            Ok(rows.enqueue(self.bug, seen, &enqueue, self.now()))
+        })
     }
 
     fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
         Box::pin(async move {
             if self.bug == Bug::TakenByTwo {
-                let seen = self.rows().due(&take, self.now());
+                let seen = self.rows().due(self.bug, &take, self.now());
                 yield_now().await;
                 return Ok(self.rows().take(self.bug, &take, seen, self.now()));
             }
             let mut rows = self.rows();
             let now = self.now();
-            let seen = rows.due(&take, now);
+            let seen = rows.due(self.bug, &take, now);
             Ok(rows.take(self.bug, &take, seen, now))
         })
     }
@@ -377,11 +401,22 @@ impl Store for Planted {
     }
 
     fn census(&self, scopes: bool) -> BoxFuture<'_, Result<Census, StoreError>> {
-        self.step(move |rows, _, now| rows.census(scopes, now))
+        self.step(move |rows, bug, now| rows.census(bug, scopes, now))
     }
 
     fn sweep(&self, limit: usize) -> BoxFuture<'_, Result<Swept, StoreError>> {
-        self.step(|rows, bug, now| rows.sweep(bug, limit, now))
+        Box::pin(async move {
+            let mut seen = HashSet::new();
+            if self.bug == Bug::SweepCheckThenAct {
+                let now = self.now();
+                seen = self.rows().ended(now);
+                yield_now().await;
+            }
+            let mut rows = self.rows();
+            rows.rows.retain(|id, _| !seen.contains(id));
+            let now = self.now();
+            Ok(rows.sweep(self.bug, limit, now))
+        })
     }
 
     fn recipe(&self, text: String) -> BoxFuture<'_, Result<RecipeId, StoreError>> {

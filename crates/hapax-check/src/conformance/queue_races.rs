@@ -1,11 +1,13 @@
 //! Cases: runners, arrivals, people and the sweeper at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hapax_core::{
     Amend, Amended, BoxFuture, DeadReason, Enqueue, Finished, Outcome, Refusal, Resolution, Ruling, StateName, Take,
     Taken, Work,
 };
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::Failure;
@@ -33,7 +35,7 @@ pub(super) async fn many_takers_take_each_record_once(exam: Exam) -> Checked {
             )?;
         }
         let mut takers = JoinSet::new();
-        let gate = std::sync::Arc::new(tokio::sync::Barrier::new(TAKERS));
+        let gate = Arc::new(Barrier::new(TAKERS));
         for number in 0..TAKERS {
             let (store, gate, take) = (handles[number % 2].clone(), gate.clone(), exam.take());
             takers.spawn(async move {
@@ -85,9 +87,13 @@ pub(super) async fn of_many_resolvers_one_is_asked(exam: Exam) -> Checked {
         accepted(handles[0].enqueue(exam.lay(&key)).await?)?;
         exam.run(&handles[0], &key, doubt(None)).await?;
         let mut resolvers = JoinSet::new();
+        let gate = Arc::new(Barrier::new(8));
         for number in 0..8 {
-            let (store, take) = (handles[number % 2].clone(), exam.take_all());
-            resolvers.spawn(async move { store.take(take).await });
+            let (store, gate, take) = (handles[number % 2].clone(), gate.clone(), exam.take_all());
+            resolvers.spawn(async move {
+                gate.wait().await;
+                store.take(take).await
+            });
         }
         let mut asked = 0;
         while let Some(taken) = resolvers.join_next().await {
@@ -165,11 +171,13 @@ pub(super) async fn of_many_enqueues_one_is_accepted(exam: Exam) -> Checked {
         let key = format!("k{round}");
         let mut racers = JoinSet::new();
         let first = exam.lay(&key);
+        let gate = Arc::new(Barrier::new(32));
         for number in 0..32 {
             // Half of them are repetitions of one.
             let enqueue = if number < 16 { first.clone() } else { exam.lay(&key) };
-            let store = handles[number % 2].clone();
+            let (store, gate) = (handles[number % 2].clone(), gate.clone());
             racers.spawn(async move {
+                gate.wait().await;
                 let attempt = enqueue.attempt;
                 store.enqueue(enqueue).await.map(|enqueued| (attempt, enqueued.refusal))
             });
@@ -306,7 +314,7 @@ pub(super) async fn a_sweep_and_a_redrive_exclude_each_other(exam: Exam) -> Chec
                     "what was redriven in round {round}"
                 );
                 let taken: Taken = store.take(exam.take()).await?;
-                ensure_eq!(keys_of(&taken), [key.clone()], "and is run");
+                ensure_eq!(keys_of(&taken), std::slice::from_ref(&key), "and is run");
                 let fence = to_run(&taken)[0].1.fence;
                 applied(store.finish(id, fence, done(b"made")).await?)?;
             }

@@ -1,10 +1,12 @@
 //! Cases: many at once, from two handles.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hapax_core::{
     Amended, BoxFuture, Claim, Claimed, Fence, Finished, Refusal, Ruling, State, StateName, Store, StoreError,
 };
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::Failure;
@@ -18,7 +20,7 @@ pub(super) async fn handles(exam: &Exam) -> Checked<[Arc<dyn Store>; 2]> {
 
 /// Makes all claims at once, through the handles in turn.
 pub(super) async fn race(handles: &[Arc<dyn Store>; 2], claims: Vec<Claim>) -> Checked<Vec<(Claim, Claimed)>> {
-    let gate = Arc::new(tokio::sync::Barrier::new(claims.len()));
+    let gate = Arc::new(Barrier::new(claims.len()));
     let mut racers = JoinSet::new();
     for (number, claim) in claims.into_iter().enumerate() {
         let (store, gate) = (handles[number % 2].clone(), gate.clone());
@@ -34,14 +36,31 @@ pub(super) async fn race(handles: &[Arc<dyn Store>; 2], claims: Vec<Claim>) -> C
     Ok(results)
 }
 
-/// Does both at once.
+/// Does both at once; which of them is ready first changes from call to call.
 pub(super) async fn both<A: Send + 'static, B: Send + 'static>(
     first: impl FnOnce() -> BoxFuture<'static, Result<A, StoreError>>,
     second: impl FnOnce() -> BoxFuture<'static, Result<B, StoreError>>,
 ) -> Checked<(A, B)> {
-    let (first, second) = (tokio::spawn(first()), tokio::spawn(second()));
+    static SECOND_FIRST: AtomicBool = AtomicBool::new(false);
+    let gate = Arc::new(Barrier::new(2));
+    let (first, second) = (at_gate(&gate, first()), at_gate(&gate, second()));
+    let (first, second) = if SECOND_FIRST.fetch_not(Ordering::Relaxed) {
+        let second = tokio::spawn(second);
+        (tokio::spawn(first), second)
+    } else {
+        (tokio::spawn(first), tokio::spawn(second))
+    };
     let lost = |error: tokio::task::JoinError| Failure(error.to_string());
     Ok((first.await.map_err(lost)??, second.await.map_err(lost)??))
+}
+
+/// A step that waits until all are ready.
+fn at_gate<T>(gate: &Arc<Barrier>, step: BoxFuture<'static, T>) -> impl Future<Output = T> + Send + use<T> {
+    let gate = gate.clone();
+    async move {
+        gate.wait().await;
+        step.await
+    }
 }
 
 fn winners(results: &[(Claim, Claimed)]) -> Vec<(&Claim, Fence)> {

@@ -35,7 +35,7 @@ pub(super) enum Told {
     Audited(Vec<Vec<AuditEntry>>),
     Counted(Census),
     Swept(Swept),
-    Read(Timestamp, Option<Record>),
+    Read(Timestamp, Option<Box<Record>>),
     Listed(Vec<Vec<Summary>>),
     Passed,
 }
@@ -122,7 +122,7 @@ impl Side {
             Step::Sweep => Told::Swept(store.sweep(1000).await?),
             Step::Read { key } => {
                 let (now, record) = store.read(operation(*key).id()).await?;
-                Told::Read(now, record.map(|record| self.record(record)))
+                Told::Read(now, record.map(|record| Box::new(self.record(record))))
             }
             Step::List {
                 state,

@@ -1,32 +1,46 @@
 //! What runners and people do to the store with a bug.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hapax_core::record::{AmendVerdict, EnqueueVerdict, Record, TakeVerdict};
 use hapax_core::{
     Amend, Amended, Amendment, AuditEntry, AuditPage, Census, Cursor, DeadReason, Enqueue, Enqueued, OperationId,
-    Resolution, State, StateName, Summary, Take, Taken, Timestamp, Work,
+    Refusal, Resolution, State, StateName, Summary, Take, Taken, Timestamp, Work,
 };
 
 use super::{Bug, Rows};
 
+/// The time by which a store with this bug takes.
+fn soon(bug: Bug, now: Timestamp) -> Timestamp {
+    match bug {
+        Bug::TakesBeforeDue => now.after(Duration::from_secs(5)),
+        _ => now,
+    }
+}
+
 impl Rows {
-    pub(super) fn enqueue(&mut self, bug: Bug, enqueue: &Enqueue, now: Timestamp) -> Enqueued {
+    /// Enqueues on the record that was seen, be it still there or not.
+    pub(super) fn enqueue(&mut self, bug: Bug, seen: Option<Record>, enqueue: &Enqueue, now: Timestamp) -> Enqueued {
         if bug == Bug::UnscopedKey {
             self.drop_scope(&enqueue.operation);
         }
         let id = self.id(enqueue.operation.id());
-        let before = self.record(id).cloned();
-        let before = before.filter(|record| {
+        let before = seen.filter(|record| {
             let ended = matches!(record.state, State::Done(_) | State::Dead { .. });
             !(ended && bug == Bug::EnqueueOverwrites)
         });
+        let mut enqueue = enqueue.clone();
+        if bug == Bug::EnqueueIgnoresDelay {
+            enqueue.delay = Duration::ZERO;
+        }
         let fence = self.next_fence(bug);
-        let refusal = match Record::enqueue(before.as_ref(), enqueue, fence, now) {
+        let refusal = match Record::enqueue(before.as_ref(), &enqueue, fence, now) {
             EnqueueVerdict::Write(record) => {
-                self.put(id, *record, Record::first_look_enqueued(enqueue, now));
+                self.put(id, *record, Record::first_look_enqueued(&enqueue, now));
                 None
             }
+            EnqueueVerdict::Already if bug == Bug::EnqueueLosesToItself => Some(Refusal::Later { due: now }),
             EnqueueVerdict::Already => None,
             EnqueueVerdict::Lapse(record) => {
                 let refusal = record.refusal(now);
@@ -39,13 +53,17 @@ impl Rows {
     }
 
     /// The records whose time has come, as they are, the longest due first.
-    pub(super) fn due(&self, take: &Take, now: Timestamp) -> Vec<(OperationId, Record)> {
+    pub(super) fn due(&self, bug: Bug, take: &Take, now: Timestamp) -> Vec<(OperationId, Record)> {
         let mut due: Vec<_> = self.rows.iter().collect();
+        let now = soon(bug, now);
         due.retain(|(_, row)| {
             let named = take.names.iter().any(|name| name.name == *row.record.operation.name());
-            named && row.record.wake_at.is_some_and(|at| at <= now)
+            (named || bug == Bug::TakesAnyName) && row.record.wake_at.is_some_and(|at| at <= now)
         });
         due.sort_by_key(|(_, row)| (row.record.wake_at, row.position));
+        if bug == Bug::TakesNewestFirst {
+            due.reverse();
+        }
         due.into_iter().map(|(id, row)| (*id, row.record.clone())).collect()
     }
 
@@ -67,17 +85,18 @@ impl Rows {
             taken.work.extend(mine);
         }
         for (id, record) in seen {
-            let Some(name) = take.names.iter().find(|name| name.name == *record.operation.name()) else {
+            let named = take.names.iter().find(|name| name.name == *record.operation.name());
+            let Some(name) = named.or(take.names.first()) else {
                 continue;
             };
             if taken.work.len() >= limit {
-                taken.more = true;
+                taken.more = bug != Bug::NeverMore;
                 break;
             }
             let fence = self.next_fence(bug);
             let mut name = name.clone();
             name.crashes_count &= bug != Bug::SuspectsRunBesideOthers;
-            match record.take(take, &name, fence, now) {
+            match record.take(take, &name, fence, soon(bug, now)) {
                 TakeVerdict::Run(record, lease) => {
                     self.write(id, (*record).clone());
                     taken.work.push(Work::Run(record, lease));
@@ -123,7 +142,7 @@ impl Rows {
                     settle,
                 },
                 _,
-            ) => *settle = std::time::Duration::ZERO,
+            ) => *settle = Duration::ZERO,
             _ => {}
         }
         let fence = self.next_fence(bug);
@@ -174,7 +193,7 @@ impl Rows {
         (found.into_iter().map(|(_, entry)| entry.clone()).collect(), next)
     }
 
-    pub(super) fn census(&self, scopes: bool, now: Timestamp) -> Census {
+    pub(super) fn census(&self, bug: Bug, scopes: bool, now: Timestamp) -> Census {
         let mut census = Census::default();
         let mut counts = BTreeMap::new();
         for row in self.rows.values() {
@@ -183,7 +202,12 @@ impl Rows {
             match summary.state {
                 StateName::Waiting => {
                     census.waiting += 1;
-                    census.oldest_due = [census.oldest_due, due].into_iter().flatten().min();
+                    let dues = [census.oldest_due, due].into_iter().flatten();
+                    census.oldest_due = if bug == Bug::LatestIsOldest {
+                        dues.max()
+                    } else {
+                        dues.min()
+                    };
                 }
                 StateName::Unknown if row.record.wake_at.is_some() => {
                     census.unknown += 1;

@@ -1,6 +1,7 @@
 //! Cases: take.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hapax_core::record::{Record, TakeVerdict};
 use hapax_core::{
@@ -164,7 +165,7 @@ async fn as_the_core_says(exam: Exam, take: Take) -> Checked {
     let (store, other) = (exam.open().await?, exam.open().await?);
     let situations = exam.every_state(&store, "k").await?;
     let mut met = 0;
-    for pause in [TICK * 0, LEASE, LEASE * 10, LEASE, MAX_RUN * 10] {
+    for pause in [Duration::ZERO, LEASE, LEASE * 10, LEASE, MAX_RUN * 10] {
         exam.time.pass(pause);
         let mut before = Vec::new();
         for situation in &situations {
