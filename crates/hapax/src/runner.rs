@@ -12,6 +12,7 @@ mod resolving;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +28,13 @@ use crate::resolver::Resolver;
 use crate::retry::Destination;
 use intake::Intake;
 
+/// More at a time would be a mistake in the configuration.
+const MOST: usize = 1 << 20;
+
 /// Bounds of a runner. Every field has a default.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
-    /// Operations that it runs at a time (16).
+    /// Operations that it runs at a time (16; at least 1, at most 1,048,576).
     pub concurrency: usize,
     /// The longest pause between two looks for work (1 s). What this process lays down itself is found at once.
     pub poll: Duration,
@@ -224,7 +228,7 @@ impl Runner {
     /// was giving it in that moment waits for the end of its lease.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
         let mut stop = pin!(shutdown.fuse());
-        let concurrency = self.options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let concurrency = self.options.concurrency.clamp(1, MOST);
         let slots = Arc::new(Semaphore::new(concurrency));
         let mut intake = Intake::new(&self.engine, &self.handled, Arc::clone(&slots));
         let alarm = &self.engine.inner.alarm;
@@ -237,10 +241,14 @@ impl Runner {
             }
             alarm.quiet();
             let look = intake.look().await;
-            if look.suspects && intake.run_alone(stop.as_mut()).await.is_break() {
-                break;
+            let mut more = look.more;
+            if look.suspects {
+                match intake.run_alone(stop.as_mut()).await {
+                    ControlFlow::Break(()) => break,
+                    ControlFlow::Continue(ran) => more |= ran,
+                }
             }
-            if look.more {
+            if more {
                 // Others get their turn even where the store takes no time.
                 tokio::task::yield_now().await;
                 continue;

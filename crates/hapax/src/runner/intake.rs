@@ -217,9 +217,9 @@ impl Intake {
             store.take(Take { again, ..take.clone() })
         });
         let taken = ask.await.ok()?;
-        failpoint::hit(Failpoint::Taken);
         self.inner.learn_time(taken.now);
         if !taken.work.is_empty() {
+            failpoint::hit(Failpoint::Taken);
             let runs = taken.work.iter().filter(|work| matches!(work, Work::Run(..))).count();
             self.inner.emit(&Event::Taken {
                 runs,
@@ -273,8 +273,9 @@ impl Intake {
         }
     }
 
-    /// Runs one suspect with nothing beside it, until it ends or its first heartbeat. Breaks if told to stop.
-    pub(super) async fn run_alone(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> ControlFlow<()> {
+    /// Runs one suspect with nothing beside it, until it ends or its first heartbeat. Breaks if told to stop; false if
+    /// there was none to be run.
+    pub(super) async fn run_alone(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> ControlFlow<(), bool> {
         let names = self
             .lines
             .iter()
@@ -282,7 +283,7 @@ impl Intake {
         let names = names.flat_map(|line| line.names.iter().filter(|name| name.crashes_count).cloned());
         let room = self.slots.available_permits().min(1);
         let Some(mut take) = request(names.collect(), room, true) else {
-            return ControlFlow::Continue(());
+            return ControlFlow::Continue(false);
         };
         let closed = tokio::select! {
             biased;
@@ -300,6 +301,7 @@ impl Intake {
             }
         };
         self.tell(&taken);
+        let ran = !taken.work.is_empty();
         let mut youth = Some(Youth::Alone { _closed: closed });
         for work in taken.work {
             if let Work::Run(record, _) = &work {
@@ -314,7 +316,7 @@ impl Intake {
         tokio::select! {
             biased;
             () = &mut stop => ControlFlow::Break(()),
-            () = self.inner.gate.opened() => ControlFlow::Continue(()),
+            () = self.inner.gate.opened() => ControlFlow::Continue(ran),
         }
     }
 }
@@ -337,7 +339,8 @@ impl Line {
                 return attempt.put_off(record, after, by);
             }
         };
-        if !destination.spend(retry) && !alone {
+        let probe = permit.as_ref().is_some_and(Permit::is_probe);
+        if !destination.spend(retry) && !alone && !probe {
             return attempt.put_off(record, self.next_share(), NotAdmitted::BudgetSpent);
         }
         self.pace.started(Instant::now());
