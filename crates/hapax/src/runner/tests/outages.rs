@@ -90,6 +90,24 @@ async fn an_open_breaker_pauses_the_intake_and_nothing_dies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_one_that_probes_all_the_time_does_not_die_of_it() {
+    let (store, upstream) = (memory(), Upstream::new(FailureClass::Ambiguous));
+    let mut policy = policy();
+    policy.breaker.minimum_calls = 1;
+    policy.budget.floor = 0.0;
+    let process = Process::start(&store, retrying(policy), upstream.handler());
+    process.enqueue("k").await;
+    sleep(100 * SECOND).await;
+    let probes = upstream.starts.all().len();
+    assert!((8..=30).contains(&probes), "{probes}");
+    let waits = record(&store, "k").await;
+    assert_eq!((waits.state.name(), waits.tries), (StateName::Waiting, 1));
+    upstream.down.store(false, Ordering::SeqCst);
+    sleep(30 * SECOND).await;
+    assert_eq!(record(&store, "k").await.state.name(), StateName::Done);
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_it_closes_the_traffic_comes_back_little_by_little() {
     let (store, upstream) = (memory(), Upstream::new(FailureClass::Unsent));
     upstream.down.store(false, Ordering::SeqCst);
