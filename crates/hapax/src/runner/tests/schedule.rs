@@ -136,7 +136,7 @@ async fn failures_without_effect_cost_no_try_until_the_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn advice_is_followed_inside_the_cap() {
+async fn advice_of_one_that_throttles_is_followed_inside_the_cap() {
     let (store, starts) = (memory(), Starts::new());
     let process = Process::start(
         &store,
@@ -160,6 +160,23 @@ async fn advice_is_followed_inside_the_cap() {
     let cap = 20 * SECOND;
     assert!((cap..=cap + 2 * MILLI).contains(&(times[2] - times[1])), "{times:?}");
     assert_eq!(record(&store, "k").await.tries, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn advice_after_an_ambiguous_failure_is_followed() {
+    let (store, starts) = (memory(), Starts::new());
+    let advised = |before| match before {
+        0 => Attempted::Failed(Failure {
+            retry_after: Some(5 * SECOND),
+            ..Failure::new(FailureClass::Ambiguous, "status 500")
+        }),
+        _ => Attempted::Done(outcome("a")),
+    };
+    let process = Process::start(&store, retrying(policy()), ends(&starts, advised));
+    process.enqueue("k").await;
+    sleep(60 * SECOND).await;
+    let times = starts.of("k");
+    assert!(times.len() == 2 && times[1] - times[0] >= 5 * SECOND, "{times:?}");
 }
 
 #[tokio::test(start_paused = true)]
