@@ -2,14 +2,12 @@
 //!
 //! ```text
 //! request → service (passes, or is protected) → protect (key, scope, body, fingerprint) → engine → inner service
-//!                        admit (breaker, quotas: what would run) ↗  ↑ reply (the status table) ←┘ failure (what it proves)
-//!                        stored, seal: a request laid down ──────→ runner → rerun: the same run without its caller
+//!                                                   ↑ reply (the status table)  ←────────────┘ failure (what it proves)
 //! ```
 //!
-//! It does not decide what a duplicate gets (that is [`hapax_core::decide()`]), retries within a request only what was
-//! never sent, and frames nothing: a listener must have refused ambiguous requests before.
+//! It does not decide what a duplicate gets (that is [`hapax_core::decide()`]), does not retry, and frames nothing: a
+//! listener must have refused ambiguous requests before.
 
-mod admit;
 mod answer;
 mod body;
 mod failure;
@@ -22,16 +20,12 @@ mod prefer;
 mod problem;
 mod profile;
 mod protect;
-mod quota;
 mod reply;
 mod report;
-mod rerun;
 mod route;
 mod scope;
-mod seal;
 mod service;
 mod status;
-mod stored;
 
 pub use answer::IDEMPOTENT_REPLAYED;
 pub use body::Body;
@@ -43,10 +37,8 @@ pub use limits::Limits;
 pub use problem::{Details, Problem, whole_seconds};
 pub use profile::Profile;
 pub use protect::{BodyFailed, BoxError, HAPAX_FENCE, HAPAX_OPERATION};
-pub use quota::{Quota, QuotaLimit};
 pub use reply::HAPAX_STATE;
 pub use report::{Report, Verdict};
 pub use route::{Route, RouteBuilder, RouteError, Routes, StoreDown};
 pub use scope::{HeaderScope, ScopeDigest, ScopeError, ScopeExtractor, SingleTenant};
-pub use seal::{InputSeal, OpenError};
 pub use service::{IdempotencyService, ResponseFuture};

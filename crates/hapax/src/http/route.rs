@@ -1,7 +1,6 @@
 //! How the requests of a route are protected, and which route a request is of.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hapax_core::{Name, RecipeId};
@@ -12,11 +11,7 @@ use super::answer::{self, CaptureLimits};
 use super::failure::Statuses;
 use super::fingerprint::Recipe;
 use super::profile::Profile;
-use super::quota::Quota;
-use super::seal::InputSeal;
 use crate::engine::RunOptions;
-use crate::resolver::Resolver;
-use crate::retry::Destination;
 
 /// What happens to a protected request while the store is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -44,23 +39,6 @@ pub struct Route {
     pub(super) headers: Vec<HeaderName>,
     pub(super) profile: Profile,
     pub(super) when_store_is_down: StoreDown,
-    pub(super) retry: Option<Destination>,
-    pub(super) respond_async: bool,
-    pub(super) seal: Option<InputSeal>,
-    pub(super) resolvers: Resolvers,
-    pub(super) quota: Option<Quota>,
-}
-
-/// Who is asked what became of an unknown outcome.
-#[derive(Clone, Default)]
-pub(super) struct Resolvers(pub(super) Vec<Arc<dyn Resolver>>);
-
-impl fmt::Debug for Resolvers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|resolver| resolver.name()))
-            .finish()
-    }
 }
 
 /// Why a route cannot be.
@@ -97,11 +75,6 @@ impl Route {
             headers: Vec::new(),
             profile: Profile::Ietf,
             when_store_is_down: StoreDown::Refuse,
-            retry: None,
-            respond_async: false,
-            seal: None,
-            resolvers: Resolvers::default(),
-            quota: None,
         })
     }
 
@@ -217,61 +190,12 @@ impl RouteBuilder {
         self
     }
 
-    /// Retry policy, budget and breaker towards the inner service (none). Routes to the same service share a clone.
-    ///
-    /// While the breaker is open, what would run is refused before any claim. A request of which provably nothing was
-    /// sent is sent again within the same run, as far as policy and budget allow; anything else is for the caller, or
-    /// for a runner where the input is stored. Requests that pass through are not counted.
-    #[must_use]
-    pub fn retry(mut self, destination: Destination) -> Self {
-        self.0.retry = Some(destination);
-        self
-    }
-
-    /// Whether `Prefer: respond-async` is honoured (no): the request is stored, answered with 202, and run by a
-    /// [`Runner`](crate::Runner) that was given [`equip`](super::IdempotencyService::equip).
-    #[must_use]
-    pub fn respond_async(mut self, allowed: bool) -> Self {
-        self.0.respond_async = allowed;
-        self
-    }
-
-    /// What stored requests are encrypted with (nothing).
-    #[must_use]
-    pub fn input_seal(mut self, seal: Option<InputSeal>) -> Self {
-        self.0.seal = seal;
-        self
-    }
-
-    /// Who is asked, in this order, what became of an unknown outcome (nobody), by a [`Runner`](crate::Runner) that was
-    /// given [`equip`](super::IdempotencyService::equip).
-    #[must_use]
-    pub fn resolvers(mut self, resolvers: Vec<Arc<dyn Resolver>>) -> Self {
-        self.0.resolvers = Resolvers(resolvers);
-        self
-    }
-
-    /// How long after an attempt was cut off a resolver's "not found" counts (30 s); part of what [`Self::run`] sets.
-    #[must_use]
-    pub fn settle(mut self, settle: Duration) -> Self {
-        self.0.run.settle = settle;
-        self
-    }
-
-    /// What one scope may take (anything). Routes of one layer with equal quotas share what is counted.
-    #[must_use]
-    pub fn quota(mut self, quota: Option<Quota>) -> Self {
-        self.0.quota = quota;
-        self
-    }
-
     /// The route, if it makes sense.
     ///
     /// # Errors
     /// [`RouteError`] says what does not, and what to write instead.
     pub fn build(self) -> Result<Route, RouteError> {
-        let mut route = self.0;
-        route.run.attended |= !route.resolvers.0.is_empty();
+        let route = self.0;
         match route.nonsense() {
             Some(text) => Err(RouteError(format!("route {}: {text}", route.name))),
             None => Ok(route),
@@ -322,9 +246,6 @@ impl Route {
                 "wait {:?} is longer than the longest wait {:?}",
                 self.wait, self.max_wait
             ));
-        }
-        if let Some(problem) = self.quota.as_ref().and_then(Quota::nonsense) {
-            return Some(problem);
         }
         if let Some(status) = statuses.no_effect.iter().find(|status| status.as_u16() < 400) {
             return Some(format!(
