@@ -2,43 +2,54 @@
 //!
 //! ```text
 //! request → service (passes, or is protected) → protect (key, scope, body, fingerprint) → engine → inner service
-//!                                                   ↑ reply (the status table)  ←────────────┘ failure (what it proves)
+//!                        admit (breaker, quotas: what would run) ↗  ↑ reply (the status table) ←┘ failure (what it proves)
+//!                        stored, seal: a request laid down ──────→ runner → rerun: the same run without its caller
 //! ```
 //!
-//! It does not decide what a duplicate gets (that is [`hapax_core::decide()`]), does not retry, and frames nothing: a
-//! listener must have refused ambiguous requests before.
+//! It does not decide what a duplicate gets (that is [`hapax_core::decide()`]), retries within a request only what was
+//! never sent, and frames nothing: a listener must have refused ambiguous requests before.
 
+mod admit;
 mod answer;
 mod body;
 mod failure;
 mod fingerprint;
 mod key;
+mod later;
 mod layer;
 mod limits;
 mod percent;
+mod perform;
 mod prefer;
 mod problem;
 mod profile;
 mod protect;
+mod quota;
 mod reply;
 mod report;
+mod rerun;
 mod route;
 mod scope;
+mod seal;
 mod service;
 mod status;
+mod stored;
 
 pub use answer::IDEMPOTENT_REPLAYED;
 pub use body::Body;
-pub use failure::{Failure, MAX_RETRY_AFTER, Proof};
+pub use failure::{Failure, MAX_RETRY_AFTER, Proof, timed_out};
 pub use fingerprint::{Pointer, PointerError, Recipe};
 pub use key::{IDEMPOTENCY_KEY, KeyError};
 pub use layer::Idempotency;
 pub use limits::Limits;
+pub use perform::{HAPAX_FENCE, HAPAX_OPERATION};
 pub use problem::{Details, Problem, whole_seconds};
 pub use profile::Profile;
-pub use protect::{BodyFailed, BoxError, HAPAX_FENCE, HAPAX_OPERATION};
+pub use protect::{BodyFailed, BoxError};
+pub use quota::{Quota, QuotaLimit};
 pub use reply::HAPAX_STATE;
 pub use report::{Report, Verdict};
 pub use route::{Route, RouteBuilder, RouteError, Routes, StoreDown};
 pub use scope::{HeaderScope, ScopeDigest, ScopeError, ScopeExtractor, SingleTenant};
+pub use seal::{InputSeal, OpenError};
 pub use service::{IdempotencyService, ResponseFuture};

@@ -31,6 +31,26 @@ pub enum Proof {
 pub trait Failure {
     /// What it proves. If in doubt, [`Proof::Reset`].
     fn proof(&self) -> Proof;
+
+    /// What the record keeps of it, for people: short, and the same for all failures of one kind, such as
+    /// `connection refused: 10.0.0.7:9000`. Callers never see it.
+    fn last_error(&self) -> String {
+        match self.proof() {
+            Proof::Unsent => "nothing could be sent",
+            Proof::TimedOut => "timed out",
+            Proof::Reset => "connection reset",
+        }
+        .to_owned()
+    }
+}
+
+/// What is kept of a failure for want of time: `timed out after 30 s`.
+#[must_use]
+pub fn timed_out(after: Duration) -> String {
+    match after.subsec_millis() {
+        0 => format!("timed out after {} s", after.as_secs()),
+        _ => format!("timed out after {} ms", after.as_millis()),
+    }
 }
 
 impl Failure for Infallible {

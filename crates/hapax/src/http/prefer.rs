@@ -1,12 +1,13 @@
-//! `Prefer: wait=N` (RFC 7240): how long a caller would wait.
+//! `Prefer: wait=N` and `Prefer: respond-async` (RFC 7240): how long a caller would wait, if at all.
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::key::tokens;
 
-const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// How long a duplicate waits: `default`, or what the caller prefers within `longest`. The first preference counts.
 pub(super) fn wait(headers: &HeaderMap, default: Duration, longest: Duration) -> Duration {
@@ -25,9 +26,53 @@ fn seconds(token: &[u8]) -> Option<u64> {
         .flatten()
 }
 
+/// Whether the caller would rather have its answer later.
+pub(super) fn respond_async(headers: &HeaderMap) -> bool {
+    tokens(headers, &PREFER).any(|token| name(token).eq_ignore_ascii_case(b"respond-async"))
+}
+
+/// A field's preferences but for those that speak of how long to wait; `None` if nothing is left.
+pub(super) fn without_async(value: &HeaderValue) -> Option<Bytes> {
+    let ours = [&b"respond-async"[..], b"wait"];
+    let others: Vec<_> = value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty() && !ours.iter().any(|one| name(token).eq_ignore_ascii_case(one)))
+        .collect();
+    (!others.is_empty()).then(|| others.join(&b", "[..]).into())
+}
+
+/// The preference's name, its value and parameters aside.
+fn name(token: &[u8]) -> &[u8] {
+    let end = token.iter().position(|byte| matches!(byte, b'=' | b';'));
+    token[..end.unwrap_or(token.len())].trim_ascii()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caller_can_ask_for_its_answer_later() {
+        for (field, later, rest) in [
+            ("respond-async", true, None),
+            ("Respond-Async; a=b , wait=5", true, None),
+            ("return=minimal, respond-async=\"\"", true, Some("return=minimal")),
+            (
+                "handling=lenient, respond-asynchronously",
+                false,
+                Some("handling=lenient, respond-asynchronously"),
+            ),
+            ("return=respond-async", false, Some("return=respond-async")),
+            (", ,", false, None),
+        ] {
+            let value: HeaderValue = field.parse().unwrap();
+            let headers = [(PREFER, value.clone())].into_iter().collect();
+            assert_eq!(respond_async(&headers), later, "{field}");
+            assert_eq!(without_async(&value).as_deref(), rest.map(str::as_bytes), "{field}");
+        }
+    }
 
     #[test]
     fn a_caller_can_wait_shorter_or_longer_within_the_limit() {

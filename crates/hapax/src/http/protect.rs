@@ -1,45 +1,38 @@
 //! One protected request, from its body to its answer.
 
 use std::error::Error;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use hapax_core::{Finish, NotKept, Operation, OperationId, Outcome, RecipeId, Timestamp};
-use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use hapax_core::{Operation, OperationId, RecipeId, Refusal};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::answer::{self, Captured};
+use super::admit::{self, Admission, Admitted, Blocked};
 use super::body::Body;
-use super::failure::{Failure, Meaning, Proof};
+use super::failure::Failure;
 use super::fingerprint::{Asked, Recipe};
 use super::key::{self, IDEMPOTENCY_KEY, KeyError};
 use super::limits::Budget;
-use super::prefer;
+use super::perform::{self, handle};
 use super::problem::{Details, Problem};
 use super::reply::{self, HAPAX_STATE};
 use super::report::{Report, Verdict};
 use super::route::{Route, StoreDown};
 use super::scope::ScopeError;
-use super::service::{Shared, strip};
-use crate::engine::{Arrival, Ended, Reply, Run, RunError};
+use super::service::Shared;
+use super::{later, prefer};
+use crate::engine::{Arrival, Reply, RunError};
 use crate::failpoint::{self, Failpoint};
 
 /// Any error of a body.
 pub type BoxError = Box<dyn Error + Send + Sync>;
-
-/// The operation's identity, for the inner service.
-pub const HAPAX_OPERATION: HeaderName = HeaderName::from_static("hapax-operation");
-/// The fence of the run, in decimal, for the inner service.
-pub const HAPAX_FENCE: HeaderName = HeaderName::from_static("hapax-fence");
 
 /// Why a request's body could not be read: in the extensions of the answer, for whoever knows more of it.
 #[derive(Debug, Clone)]
@@ -52,17 +45,12 @@ pub(super) struct Protected<S> {
     pub(super) inner: S,
     /// Its place among the requests in flight: goes with the run, which may outlive the request.
     pub(super) place: Option<OwnedSemaphorePermit>,
+    /// What lets it run; `None` where the route sets no conditions.
+    pub(super) admitted: Option<Box<Admitted>>,
 }
 
 /// A request that was read whole. Boxed, since it goes through many futures.
-type Whole = Box<(Parts, Bytes)>;
-
-/// What a run told its caller.
-struct Told<B> {
-    response: Response<Body<B>>,
-    verdict: Verdict,
-    started: Instant,
-}
+pub(super) type Whole = Box<(Parts, Bytes)>;
 
 /// Why a request was refused before any claim.
 enum Early {
@@ -78,7 +66,7 @@ impl From<Details> for Early {
 }
 
 /// Answers a request of a protected route.
-pub(super) async fn protect<S, ReqB, ResB>(call: Protected<S>, request: Request<ReqB>) -> Response<Body<ResB>>
+pub(super) async fn protect<S, ReqB, ResB>(mut call: Protected<S>, request: Request<ReqB>) -> Response<Body<ResB>>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -93,7 +81,13 @@ where
     let mut arrived = Instant::now();
     let mut id = None;
     let (mut response, verdict, started) = match prepare(&shared, call.route, request, &mut id, &mut arrived).await {
-        Ok((arrival, request)) => run(call, arrival, request).await,
+        Ok((arrival, request)) => match admit::at_once(&shared, call.route, &arrival, &request) {
+            Ok(admitted) => {
+                call.admitted = admitted;
+                run(call, arrival, request).await
+            }
+            Err(blocked) => Box::pin(detour(call, arrival, request, blocked)).await,
+        },
         Err(Early::Problem(details)) => finished(reply::problem(details, route.profile)),
         Err(Early::Body(error)) => finished(body_failed(error, route)),
         Err(Early::Store(request)) if route.when_store_is_down == StoreDown::RunUnprotected => {
@@ -243,16 +237,20 @@ where
     let index = call.route;
     let reply = shared.engine.run(arrival, move |run| handle(call, run, request)).await;
     match (reply, spare) {
-        (Ok(Reply::Ran(told)), _) => (told.response, told.verdict, told.started),
-        (Ok(Reply::Refused(refusal)), _) => {
-            finished(reply::refused(refusal, shared.engine.store_time(), route.profile))
+        (Ok(Reply::Ran(told)), _) => {
+            if told.verdict == Verdict::Ambiguous {
+                admit::wake(&shared, index);
+            }
+            (told.response, told.verdict, told.started)
         }
+        (Ok(Reply::Refused(refusal)), _) => finished(refused(&shared, index, refusal)),
         (Err(RunError::NotClaimed(_)), Some((request, inner, shared))) => {
             let call = Protected {
                 shared,
                 route: index,
                 inner,
                 place: None,
+                admitted: None,
             };
             finished(Box::pin(unprotected(call, request)).await)
         }
@@ -260,117 +258,51 @@ where
     }
 }
 
-/// The run itself: the inner service's answer, and what it proves.
-async fn handle<S, ReqB, ResB>(call: Protected<S>, run: Run, request: Whole) -> Ended<Box<Told<ResB>>>
+/// What is not simply run: what is to be stored, and what may be kept from running.
+async fn detour<S, ReqB, ResB>(
+    mut call: Protected<S>,
+    arrival: Arrival,
+    request: Whole,
+    blocked: Blocked,
+) -> (Response<Body<ResB>>, Verdict, Instant)
 where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
-    S::Error: Failure,
-    ReqB: From<Bytes>,
-    ResB: HttpBody<Data = Bytes> + Unpin,
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Failure + Send + 'static,
+    ReqB: From<Bytes> + Send + 'static,
+    ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    ResB::Error: Send,
 {
-    let started = Instant::now();
-    let Protected {
-        shared,
-        route,
-        inner,
-        place: _place,
-    } = call;
-    let route = &shared.routes.entry(route).route;
-    failpoint::hit(Failpoint::BeforeUpstream);
-    let request = || {
-        let mut request = request_of(request);
-        announce(&mut request, run);
-        request
-    };
-    let answered = ask(inner, request).await;
-    failpoint::hit(Failpoint::AfterUpstream);
-    let (finish, response, verdict) = match answered {
-        Ok(response) => {
-            // The claim taught the engine the store's time.
-            let now = shared.engine.store_time().unwrap_or(Timestamp::from_millis(0));
-            judge(response, route, now).await
+    let shared = Arc::clone(&call.shared);
+    let route = &shared.routes.entry(call.route).route;
+    if matches!(blocked, Blocked::Later) {
+        return finished(later::accept(&shared, call.route, arrival, &request.0, &request.1).await);
+    }
+    match admit::behind(&shared, call.route, &arrival, blocked).await {
+        Admission::Go(admitted) => {
+            call.admitted = admitted;
+            run(call, arrival, request).await
         }
-        Err(proof) => failed(proof, route, None),
-    };
-    let told = Told {
-        response,
-        verdict,
-        started,
-    };
-    Ended {
-        finish,
-        reply: Box::new(told),
-    }
-}
-
-/// Asks the inner service. The request is made once that is ready.
-async fn ask<S, ReqB, ResB>(mut inner: S, request: impl FnOnce() -> Request<ReqB>) -> Result<Response<ResB>, Proof>
-where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
-    S::Error: Failure,
-{
-    // A service that is not ready was not asked.
-    poll_fn(|cx| inner.poll_ready(cx)).await.map_err(|_| Proof::Unsent)?;
-    let mut response = inner.call(request()).await.map_err(|error| error.proof())?;
-    strip(response.headers_mut());
-    Ok(response)
-}
-
-/// What an answer means for the record, and what the caller gets: the answer as it is.
-async fn judge<B>(response: Response<B>, route: &Route, now: Timestamp) -> (Finish, Response<Body<B>>, Verdict)
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-{
-    let (parts, body) = response.into_parts();
-    let meaning = route.statuses.meaning(parts.status, &parts.headers, now);
-    if let Meaning::NoEffect { after } = meaning {
-        // Nothing of it is kept, so that it need not be whole.
-        let response = Response::from_parts(parts, Body::passed(body));
-        return (released(after), response, Verdict::Released);
-    }
-    let (kept, body) = match answer::capture(&parts.headers, body, route.capture).await {
-        Captured::Whole(data, trailers) => {
-            let kept = answer::stored(parts.status, &parts.headers, &route.headers, data.clone());
-            // Headers count too: what a record takes is bounded.
-            let kept = (kept.size() <= route.capture.bytes.saturating_add(MAX_HEADER_BYTES)).then_some(kept);
-            (kept, Body::captured(data, trailers))
+        Admission::Duplicate(refusal) => finished(refused(&shared, call.route, refusal)),
+        Admission::Refused(details, verdict) => finished((details.response(route.profile), verdict)),
+        Admission::StoreDown if route.when_store_is_down == StoreDown::RunUnprotected => {
+            finished(unprotected(call, request).await)
         }
-        Captured::Stream(start, rest) => (None, Body::streamed(start, rest)),
-        Captured::Broken(_) => return failed(Proof::Reset, route, None),
-    };
-    let response = Response::from_parts(parts, body);
-    match meaning {
-        Meaning::Ambiguous { after } => (route.run.ambiguous(kept, after), response, Verdict::Ambiguous),
-        Meaning::Final | Meaning::NoEffect { .. } => {
-            let outcome = kept.map_or(Outcome::NotKept(NotKept::TooLarge), Outcome::Answer);
-            (Finish::Done(outcome), response, Verdict::Done)
-        }
+        Admission::StoreDown => finished(reply::problem(reply::store_down(), route.profile)),
     }
 }
 
-fn released(after: Duration) -> Finish {
-    Finish::Release {
-        after,
-        counts: false,
-        last_error: None,
+/// What a duplicate is told.
+fn refused<B: From<Bytes>>(shared: &Arc<Shared>, route: usize, refusal: Refusal) -> (Response<B>, Verdict) {
+    if matches!(refusal, Refusal::Unknown { .. }) {
+        admit::wake(shared, route);
     }
-}
-
-/// The most that stored headers take beside the body.
-const MAX_HEADER_BYTES: usize = 64 << 10;
-
-/// What an error means for the record, and what the caller is told.
-fn failed<B>(proof: Proof, route: &Route, kept: Option<hapax_core::Answer>) -> (Finish, Response<Body<B>>, Verdict) {
-    let after = Duration::ZERO;
-    let (finish, verdict) = match proof {
-        Proof::Unsent => (released(after), Verdict::Released),
-        Proof::TimedOut | Proof::Reset => (route.run.ambiguous(kept, after), Verdict::Ambiguous),
-    };
-    (finish, proof.details().response(route.profile), verdict)
+    let profile = shared.routes.entry(route).route.profile;
+    reply::refused(refusal, shared.engine.store_time(), profile)
 }
 
 /// Runs a request without a record, since the route says so.
-async fn unprotected<S, ReqB, ResB>(call: Protected<S>, request: Whole) -> (Response<Body<ResB>>, Verdict)
+async fn unprotected<S, ReqB, ResB>(mut call: Protected<S>, request: Whole) -> (Response<Body<ResB>>, Verdict)
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     S::Error: Failure,
@@ -378,41 +310,14 @@ where
     ResB: HttpBody<Data = Bytes>,
 {
     let profile = call.shared.routes.entry(call.route).route.profile;
-    let mut response = match ask(call.inner, || request_of(request)).await {
+    let mut response = match perform::ask(&mut call.inner, || perform::request_of(request)).await {
         Ok(response) => response.map(Body::passed),
-        Err(proof) => proof.details().response(profile),
+        Err(fault) => fault.proof.details().response(profile),
     };
     response
         .headers_mut()
         .insert(HAPAX_STATE, HeaderValue::from_static("unprotected"));
     (response, Verdict::Unprotected)
-}
-
-/// The request again, its body in memory: with a length, and neither chunks nor trailers.
-fn request_of<B: From<Bytes>>(request: Whole) -> Request<B> {
-    let (mut parts, body) = *request;
-    if parts.headers.remove(TRANSFER_ENCODING).is_some() {
-        parts.headers.insert(CONTENT_LENGTH, body.len().into());
-    }
-    parts.headers.remove(TRAILER);
-    // The same key sent twice is one.
-    if parts.headers.get_all(IDEMPOTENCY_KEY).iter().nth(1).is_some()
-        && let Some(key) = parts.headers.get(IDEMPOTENCY_KEY).cloned()
-    {
-        parts.headers.insert(IDEMPOTENCY_KEY, key);
-    }
-    Request::from_parts(parts, B::from(body))
-}
-
-/// Tells the inner service which run it is: in headers, and the [`Run`] itself in the extensions.
-fn announce<B>(request: &mut Request<B>, run: Run) {
-    let headers = request.headers_mut();
-    // Hexadecimal digits are a header value.
-    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(run.operation.id().to_string())) {
-        headers.insert(HAPAX_OPERATION, id);
-    }
-    headers.insert(HAPAX_FENCE, run.fence.get().into());
-    request.extensions_mut().insert(run);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hapax_core::{Name, OperationId};
 
 use super::problem::Problem;
+use super::quota::QuotaLimit;
 
 /// What became of a request: found in the extensions of every answer that did not merely pass through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,12 @@ pub enum Verdict {
     Repeated,
     /// It ran without protection, since the store was down.
     Unprotected,
+    /// It is stored, and a runner runs it.
+    Accepted,
+    /// It would have run, but the breaker leaves the inner service alone.
+    BreakerOpen,
+    /// It would have run, but its scope has taken all that it may.
+    OverQuota(QuotaLimit),
     /// A question about an operation was answered.
     Status,
     /// It was refused.
@@ -42,7 +49,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word for it: the problem's name where it was refused.
+    /// The word for it: the problem's name where it was refused, the limit's where that is known.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +59,9 @@ impl Verdict {
             Self::Replayed => "replayed",
             Self::Repeated => "repeated",
             Self::Unprotected => "unprotected",
+            Self::Accepted => "accepted",
+            Self::BreakerOpen => "breaker-open",
+            Self::OverQuota(limit) => limit.as_str(),
             Self::Status => "status",
             Self::Refused(problem) => problem.name(),
         }

@@ -1,6 +1,7 @@
 //! How the requests of a route are protected, and which route a request is of.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hapax_core::{Name, RecipeId};
@@ -11,7 +12,11 @@ use super::answer::{self, CaptureLimits};
 use super::failure::Statuses;
 use super::fingerprint::Recipe;
 use super::profile::Profile;
+use super::quota::{Quota, Quotas};
+use super::seal::InputSeal;
 use crate::engine::RunOptions;
+use crate::resolver::Resolver;
+use crate::retry::Destination;
 
 /// What happens to a protected request while the store is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -39,6 +44,23 @@ pub struct Route {
     pub(super) headers: Vec<HeaderName>,
     pub(super) profile: Profile,
     pub(super) when_store_is_down: StoreDown,
+    pub(super) retry: Option<Destination>,
+    pub(super) respond_async: bool,
+    pub(super) seal: Option<InputSeal>,
+    pub(super) resolvers: Resolvers,
+    pub(super) quota: Option<Quota>,
+}
+
+/// Who is asked what became of an unknown outcome.
+#[derive(Clone, Default)]
+pub(super) struct Resolvers(pub(super) Vec<Arc<dyn Resolver>>);
+
+impl fmt::Debug for Resolvers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|resolver| resolver.name()))
+            .finish()
+    }
 }
 
 /// Why a route cannot be.
@@ -75,6 +97,11 @@ impl Route {
             headers: Vec::new(),
             profile: Profile::Ietf,
             when_store_is_down: StoreDown::Refuse,
+            retry: None,
+            respond_async: false,
+            seal: None,
+            resolvers: Resolvers::default(),
+            quota: None,
         })
     }
 
@@ -190,12 +217,61 @@ impl RouteBuilder {
         self
     }
 
+    /// Retry policy, budget and breaker towards the inner service (none). Routes to the same service share a clone.
+    ///
+    /// While the breaker is open, what would run is refused before any claim. A request of which provably nothing was
+    /// sent is sent again within the same run, as far as policy and budget allow; anything else is for the caller, or
+    /// for a runner where the input is stored. Requests that pass through are not counted.
+    #[must_use]
+    pub fn retry(mut self, destination: Destination) -> Self {
+        self.0.retry = Some(destination);
+        self
+    }
+
+    /// Whether `Prefer: respond-async` is honoured (no): the request is stored, answered with 202, and run by a
+    /// [`Runner`](crate::Runner) that was given [`equip`](super::IdempotencyService::equip).
+    #[must_use]
+    pub fn respond_async(mut self, allowed: bool) -> Self {
+        self.0.respond_async = allowed;
+        self
+    }
+
+    /// What stored requests are encrypted with (nothing).
+    #[must_use]
+    pub fn input_seal(mut self, seal: Option<InputSeal>) -> Self {
+        self.0.seal = seal;
+        self
+    }
+
+    /// Who is asked, in this order, what became of an unknown outcome (nobody), by a [`Runner`](crate::Runner) that was
+    /// given [`equip`](super::IdempotencyService::equip).
+    #[must_use]
+    pub fn resolvers(mut self, resolvers: Vec<Arc<dyn Resolver>>) -> Self {
+        self.0.resolvers = Resolvers(resolvers);
+        self
+    }
+
+    /// How long after an attempt was cut off a resolver's "not found" counts (30 s); part of what [`Self::run`] sets.
+    #[must_use]
+    pub fn settle(mut self, settle: Duration) -> Self {
+        self.0.run.settle = settle;
+        self
+    }
+
+    /// What one scope may take (anything). Routes with equal quotas share what is counted.
+    #[must_use]
+    pub fn quota(mut self, quota: Option<Quota>) -> Self {
+        self.0.quota = quota;
+        self
+    }
+
     /// The route, if it makes sense.
     ///
     /// # Errors
     /// [`RouteError`] says what does not, and what to write instead.
     pub fn build(self) -> Result<Route, RouteError> {
-        let route = self.0;
+        let mut route = self.0;
+        route.run.attended |= !route.resolvers.0.is_empty();
         match route.nonsense() {
             Some(text) => Err(RouteError(format!("route {}: {text}", route.name))),
             None => Ok(route),
@@ -247,6 +323,9 @@ impl Route {
                 self.wait, self.max_wait
             ));
         }
+        if let Some(problem) = self.quota.as_ref().and_then(Quota::nonsense) {
+            return Some(problem);
+        }
         if let Some(status) = statuses.no_effect.iter().find(|status| status.as_u16() < 400) {
             return Some(format!(
                 "no_effect has {status}, which is no failure: list 4xx and 5xx only"
@@ -269,6 +348,8 @@ impl Route {
 pub(super) struct Entry {
     pub(super) route: Route,
     pub(super) recipe: OnceCell<RecipeId>,
+    /// Shared with the routes whose quota is equal.
+    pub(super) quotas: Option<Arc<Quotas>>,
 }
 
 /// All routes: the first one whose path pattern and methods fit a request protects it.
@@ -322,9 +403,15 @@ impl Routes {
     }
 
     fn add(&mut self, route: Route) -> usize {
+        let quotas = route.quota.map(|quota| {
+            let mut others = self.entries.iter().filter_map(|entry| entry.quotas.as_ref());
+            let equal = others.find(|quotas| quotas.quota == quota);
+            equal.map_or_else(|| Arc::new(Quotas::new(quota)), Arc::clone)
+        });
         self.entries.push(Entry {
             route,
             recipe: OnceCell::new(),
+            quotas,
         });
         self.entries.len() - 1
     }
@@ -343,6 +430,22 @@ impl Routes {
 
     pub(super) fn entry(&self, index: usize) -> &Entry {
         &self.entries[index]
+    }
+
+    /// The route of this name; of several, one that stores requests.
+    pub(super) fn named(&self, name: &Name) -> Option<&Route> {
+        let mut named = self.iter().filter(|route| route.name == *name);
+        let first = named.next()?;
+        Some(match first.respond_async {
+            true => first,
+            false => named.find(|route| route.respond_async).unwrap_or(first),
+        })
+    }
+
+    /// Whether somebody is asked what became of the unknown outcomes of a name.
+    pub(super) fn resolves(&self, name: &Name) -> bool {
+        self.iter()
+            .any(|route| route.name == *name && !route.resolvers.0.is_empty())
     }
 
     /// The profile for what belongs to no route.

@@ -41,8 +41,8 @@ pub(super) struct Shared {
 /// A service whose operations happen once. Made by [`Idempotency`](super::Idempotency).
 #[derive(Clone)]
 pub struct IdempotencyService<S> {
-    inner: S,
-    shared: Arc<Shared>,
+    pub(super) inner: S,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl<S> IdempotencyService<S> {
@@ -131,6 +131,7 @@ where
                     // The slot that `poll_ready` reserved stays with `self`: a duplicate that waits must not hold one.
                     inner: self.inner.clone(),
                     place: Some(place),
+                    admitted: None,
                 };
                 Answering::Boxed {
                     future: Box::pin(protect::protect(call, request)),

@@ -14,7 +14,7 @@ use super::report::Verdict;
 use super::service::Shared;
 use super::{percent, reply};
 
-const PREFIX: &str = "/.hapax/operations/";
+pub(super) const PREFIX: &str = "/.hapax/operations/";
 
 /// The key's path segment, if the request asks for the status of an operation.
 pub(super) fn asked<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
@@ -26,7 +26,7 @@ pub(super) fn asked<'a>(method: &Method, path: &'a str) -> Option<&'a str> {
 pub(super) async fn answer<B: From<Bytes>>(shared: &Shared, parts: &Parts) -> (Response<B>, Verdict) {
     let profile = shared.routes.profile();
     match found(shared, parts).await {
-        Ok((now, record)) => (shown(&record, now), Verdict::Status),
+        Ok((now, record)) => (shown(shared, &record, now), Verdict::Status),
         Err(details) => reply::problem(details, profile),
     }
 }
@@ -69,7 +69,7 @@ fn name(shared: &Shared, query: Option<&str>) -> Result<Name, Details> {
     })
 }
 
-fn shown<B: From<Bytes>>(record: &Record, now: Timestamp) -> Response<B> {
+fn shown<B: From<Bytes>>(shared: &Shared, record: &Record, now: Timestamp) -> Response<B> {
     let summary = Summary::of(record, now);
     let mut members = Map::new();
     let mut put = |name: &str, value: Value| members.insert(name.to_owned(), value);
@@ -79,21 +79,33 @@ fn shown<B: From<Bytes>>(record: &Record, now: Timestamp) -> Response<B> {
     put("tries", summary.tries.into());
     put("created", summary.created.to_string().into());
     put("since", summary.since.to_string().into());
-    if let Some(until) = summary.until {
-        put("until", until.to_string().into());
-    }
+    let lapsed = record.lapsed(now);
+    let needs_help = match lapsed.as_ref().map_or(&record.state, |lapsed| &lapsed.state) {
+        State::Running { deadline, .. } => {
+            put("deadline", deadline.to_string().into());
+            false
+        }
+        State::Waiting { due } => {
+            put("due", due.to_string().into());
+            false
+        }
+        State::Unknown { cause, .. } => {
+            put("cause", cause.as_str().into());
+            !shared.routes.resolves(record.operation.name())
+        }
+        State::Done(_) => {
+            put("done_at", summary.since.to_string().into());
+            false
+        }
+        State::Dead { reason, .. } => {
+            put("reason", reason.as_str().into());
+            true
+        }
+    };
+    put("needs_help", needs_help.into());
     if let Some(status) = summary.status {
         put("answer", json!({ "status": status }));
     }
-    match record
-        .lapsed(now)
-        .as_ref()
-        .map_or(&record.state, |lapsed| &lapsed.state)
-    {
-        State::Unknown { cause, .. } => put("cause", cause.as_str().into()),
-        State::Dead { reason, .. } => put("reason", reason.as_str().into()),
-        _ => None,
-    };
     let mut response = Response::new(B::from(Value::Object(members).to_string().into()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

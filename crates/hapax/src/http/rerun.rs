@@ -1,0 +1,185 @@
+//! Runs of what was stored: the same request to the same inner service, without its caller.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hapax_core::policy::{FailureClass, RetryPolicy};
+use hapax_core::{Answer, BoxFuture, Input, Name};
+use http::{Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use tower_service::Service;
+
+use super::answer::{self, Captured};
+use super::body::Body;
+use super::failure::{self, Proof};
+use super::perform::{self, Came};
+use super::protect::Whole;
+use super::route::Route;
+use super::seal::OpenError;
+use super::service::{IdempotencyService, Shared};
+use super::{seal, stored};
+use crate::engine::Run;
+use crate::failpoint::{self, Failpoint};
+use crate::retry::Destination;
+use crate::runner::{Attempted, Failure, Handling, Runner};
+
+impl<S> IdempotencyService<S> {
+    /// Lets a runner handle what this service stores (`respond_async`) and what its resolvers are asked about.
+    ///
+    /// `crashes_count` says whether a crash of this process can be an operation's fault: yes where the inner service
+    /// runs in it, no where it only passes requests on. The inner service is asked with the stored request: its head
+    /// and body as they came, but nothing that other layers had put into its extensions.
+    #[must_use]
+    pub fn equip<ReqB, ResB>(&self, mut runner: Runner, crashes_count: bool) -> Runner
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: failure::Failure + Send + 'static,
+        ReqB: From<Bytes> + Send + 'static,
+        ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        ResB::Error: Send,
+    {
+        for handling in self.handlings(crashes_count) {
+            runner = runner.handle(handling, self.rerun());
+        }
+        runner
+    }
+
+    /// How the operations of the routes are run that store requests or have resolvers.
+    #[must_use]
+    pub fn handlings(&self, crashes_count: bool) -> Vec<Handling> {
+        let mut found: HashMap<&Name, Handling> = HashMap::new();
+        let mut usual = None;
+        for route in self.shared.routes.iter() {
+            if !route.respond_async && route.resolvers.0.is_empty() {
+                continue;
+            }
+            let destination = route.retry.clone();
+            let handling = found.entry(&route.name).or_insert_with(|| Handling {
+                name: route.name.clone(),
+                run: route.run.clone(),
+                destination: destination.unwrap_or_else(|| usual.get_or_insert_with(usual_destination).clone()),
+                crashes_count,
+                resolvers: Vec::new(),
+            });
+            // Routes of one name are one kind of operation.
+            if handling.resolvers.is_empty() {
+                handling.resolvers.clone_from(&route.resolvers.0);
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// Runs a stored request, for [`Runner::handle`]. Admission and retries are the runner's.
+    pub fn rerun<ReqB, ResB>(
+        &self,
+    ) -> impl Fn(Run, Input) -> BoxFuture<'static, Attempted> + Send + Sync + 'static + use<S, ReqB, ResB>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: failure::Failure + Send + 'static,
+        ReqB: From<Bytes> + Send + 'static,
+        ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        ResB::Error: Send,
+    {
+        let shared = Arc::clone(&self.shared);
+        // For services that only one thread may use at a time.
+        let inner = Mutex::new(self.inner.clone());
+        move |run, input| {
+            let inner = inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Box::pin(rerun(Arc::clone(&shared), inner, run, input))
+        }
+    }
+}
+
+#[allow(clippy::expect_used, reason = "the default policy makes sense")]
+fn usual_destination() -> Destination {
+    Destination::new(RetryPolicy::default()).expect("the default policy makes sense")
+}
+
+async fn rerun<S, ReqB, ResB>(shared: Arc<Shared>, mut inner: S, run: Run, input: Input) -> Attempted
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: failure::Failure,
+    ReqB: From<Bytes>,
+    ResB: HttpBody<Data = Bytes> + Unpin,
+{
+    let Some(route) = shared.routes.named(run.operation.name()) else {
+        return given_up("no route has its name");
+    };
+    let mut request = match opened(route, &run, &input) {
+        Ok(request) => request,
+        Err(error) => return given_up(&error.to_string()),
+    };
+    perform::announce(&mut request.0, run);
+    failpoint::hit(Failpoint::BeforeUpstream);
+    let answered = perform::ask(&mut inner, || perform::request_of(request)).await;
+    failpoint::hit(Failpoint::AfterUpstream);
+    attempted(perform::judge(answered, route, &shared).await, route).await
+}
+
+fn opened(route: &Route, run: &Run, input: &Input) -> Result<Whole, OpenError> {
+    let bytes = seal::open(route.seal.as_ref(), input, run.operation.id())?;
+    let request = stored::decode(bytes).map_err(OpenError::Nonsense)?;
+    Ok(Box::new(request))
+}
+
+/// It was not run, and no retry mends that; its record keeps the input.
+fn given_up(why: &str) -> Attempted {
+    Attempted::Failed(Failure::new(FailureClass::Final, why))
+}
+
+/// What a run came to, for the policy.
+async fn attempted<B>(came: Came<B>, route: &Route) -> Attempted
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let named = |after: Duration| (!after.is_zero()).then_some(after);
+    Attempted::Failed(match came {
+        Came::Done(outcome, _) => return Attempted::Done(outcome),
+        Came::NoEffect(after, response) => Failure {
+            class: without_effect(response.status()),
+            last_error: perform::status_error(&response),
+            answer: kept(response, route).await,
+            retry_after: named(after),
+        },
+        Came::Ambiguous(answer, after, response) => Failure {
+            class: FailureClass::Ambiguous,
+            answer,
+            last_error: perform::status_error(&response),
+            retry_after: named(after),
+        },
+        Came::Failed(fault) => {
+            let class = match fault.proof {
+                Proof::Unsent => FailureClass::Unsent,
+                Proof::TimedOut | Proof::Reset => FailureClass::Ambiguous,
+            };
+            let last_error = fault.last_error.as_ref().map_or("", |error| error.as_str());
+            Failure::new(class, last_error)
+        }
+    })
+}
+
+/// What an answer without effect is to the policy. A caller may come with another credential; what is stored has only
+/// the one.
+fn without_effect(status: StatusCode) -> FailureClass {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FailureClass::Final,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => FailureClass::Throttled,
+        _ => FailureClass::Unsent,
+    }
+}
+
+/// The answer, for the case that no retry follows.
+async fn kept<B>(response: Response<Body<B>>, route: &Route) -> Option<Answer>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let (parts, body) = response.into_parts();
+    match answer::capture(&parts.headers, body, route.capture).await {
+        Captured::Whole(data, _) => Some(answer::stored(parts.status, &parts.headers, &route.headers, data)),
+        Captured::Stream(..) | Captured::Broken(_) => None,
+    }
+}
