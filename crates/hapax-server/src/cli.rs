@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::values::StoreUrl;
-use crate::config::{Config, flags::Flags};
+use crate::config::{Config, flags::Flags, retention};
 use crate::exit::Failure;
 use crate::{demo, migrate, records, serve};
 
@@ -151,8 +151,8 @@ fn config(command: ConfigCommand) -> Result<(), Failure> {
     let internal = |error: &dyn std::fmt::Display| Failure::new(crate::exit::Exit::Internal, error);
     let text = match command {
         ConfigCommand::Check { file } => {
-            Config::load(Some(&file), &Flags::default())?;
-            format!("{}: no mistakes\n", file.display())
+            let config = Config::load(Some(&file), &Flags::default())?;
+            format!("{}: no mistakes\n{}", file.display(), retention::report(&config))
         }
         ConfigCommand::Show(serve) => Config::load(serve.config.as_deref(), &serve.flags)?
             .to_toml()

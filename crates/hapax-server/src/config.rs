@@ -6,6 +6,13 @@
 
 pub(crate) mod check;
 pub(crate) mod flags;
+pub(crate) mod input;
+mod limits;
+pub(crate) mod probe;
+mod quota;
+pub(crate) mod retention;
+pub(crate) mod retry;
+mod runner;
 pub(crate) mod source;
 #[cfg(test)]
 mod tests;
@@ -17,6 +24,12 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use input::Input;
+pub(crate) use limits::{Limits, Timeouts};
+use probe::Probe;
+use quota::Quota;
+use retry::{Retry, RouteRetry};
+use runner::Runner;
 pub(crate) use source::{ConfigError, Source};
 use values::{
     Address, File, Header, Period, Pointer, RouteName, ScopeSource, Size, Status, StoreUrl, UpstreamUrl, Verb,
@@ -62,6 +75,18 @@ pub(crate) struct Config {
     pub(crate) replay_for: Period,
     /// How long it is remembered that an operation is done.
     pub(crate) remember_for: Period,
+    /// How long clients may come back with a key; as long as answers can be replayed if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_retries_for: Option<Period>,
+    /// How long after its death a dead letter may be sent back; as long as it is kept if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) redrive_for: Option<Period>,
+    /// How long after an attempt was cut off "it is not there" counts; as long as the backend may take to answer if
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) settle: Option<Period>,
+    /// Accept requests with `Prefer: respond-async` to be run later: their bodies are stored.
+    pub(crate) respond_async: bool,
     /// What becomes of a request whose operation cannot be claimed because the store does not answer.
     pub(crate) when_store_is_down: WhenStoreIsDown,
     /// The largest forward jump of the clock that is believed.
@@ -72,6 +97,19 @@ pub(crate) struct Config {
     pub(crate) forwarded: Forwarded,
     /// Which `Host` the backend sees.
     pub(crate) upstream_host: UpstreamHost,
+    /// When the backend is asked again, and when it is left alone.
+    pub(crate) retry: Retry,
+    /// How the backend is asked what became of a request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) probe: Option<Probe>,
+    /// What one scope may take.
+    #[serde(skip_serializing_if = "Quota::is_empty")]
+    pub(crate) quota: Quota,
+    /// Who runs what was accepted, and looks into what is unknown.
+    pub(crate) runner: Runner,
+    /// How stored requests are kept.
+    #[serde(skip_serializing_if = "Input::is_empty")]
+    pub(crate) input: Input,
     /// Bounds of what a peer can make the gateway keep.
     pub(crate) limits: Limits,
     /// How long a peer may take.
@@ -136,6 +174,18 @@ pub(crate) struct Route {
     pub(crate) remember_for: Option<Period>,
     /// See above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client_retries_for: Option<Period>,
+    /// See above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) redrive_for: Option<Period>,
+    /// See above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) settle: Option<Period>,
+    /// See above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) respond_async: Option<bool>,
+    /// See above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) when_store_is_down: Option<WhenStoreIsDown>,
     /// Headers of an answer that are stored here too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -146,6 +196,12 @@ pub(crate) struct Route {
     /// The largest answer that is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Size>,
+    /// What is different here. Anything makes the route a destination of its own, with its own budget and breaker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<RouteRetry>,
+    /// See above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) probe: Option<Probe>,
 }
 
 pub(crate) fn default_methods() -> Vec<Verb> {
@@ -202,64 +258,6 @@ pub(crate) enum UpstreamHost {
     Client,
     /// The one in the URL of the backend.
     Upstream,
-}
-
-/// Bounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Limits {
-    /// The largest body of a protected request.
-    pub(crate) request_body: Size,
-    /// The largest answer that is kept; a larger one is passed on, and its duplicates are told `answer-not-kept`.
-    pub(crate) answer: Size,
-    /// Protected requests at a time, those included whose client left.
-    pub(crate) in_flight: u32,
-    /// Memory for the bodies of all protected requests together; those of up to 16 KiB do not count.
-    pub(crate) request_bytes: Size,
-    /// Open connections of clients.
-    pub(crate) connections: u32,
-    /// The longest head of a request.
-    pub(crate) head: Size,
-    /// Concurrent requests on one HTTP/2 connection.
-    pub(crate) http2_streams: u32,
-    /// Duplicates that wait for one operation.
-    pub(crate) waiters_per_key: u32,
-    /// Duplicates that wait in all.
-    pub(crate) waiters: u32,
-    /// Memory for answers that are replayed without asking the store.
-    pub(crate) cache: Size,
-    /// Worker threads; 0 for one a core.
-    pub(crate) workers: u32,
-}
-
-/// Time-outs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Timeouts {
-    /// From accept to the first byte of a request.
-    pub(crate) first_byte: Period,
-    /// From the first byte of a request's head to its end.
-    pub(crate) head: Period,
-    /// Between two pieces of a request's body.
-    pub(crate) body: Period,
-    /// How long a connection without a request is kept.
-    pub(crate) idle: Period,
-    /// How long a client may take nothing of an answer.
-    pub(crate) write: Period,
-    /// To connect to the backend.
-    pub(crate) upstream_connect: Period,
-    /// From sending a request to the head of the backend's answer.
-    pub(crate) upstream: Period,
-    /// Between two pieces of the backend's answer.
-    pub(crate) upstream_body: Period,
-    /// How long an answer that is kept may take to come whole, from its head; a slower one is passed on and not kept.
-    pub(crate) answer: Period,
-    /// How long an idle connection to the backend is kept: shorter than the backend keeps it.
-    pub(crate) upstream_idle: Period,
-    /// How long a step of the store is repeated before its caller is refused.
-    pub(crate) store: Period,
-    /// How long requests in flight may take after SIGTERM.
-    pub(crate) drain: Period,
 }
 
 /// Certificates.
@@ -360,54 +358,26 @@ impl Default for Config {
             final_statuses: Vec::new(),
             replay_for: Period::seconds(DAY),
             remember_for: Period::seconds(30 * DAY),
+            client_retries_for: None,
+            redrive_for: None,
+            settle: None,
+            respond_async: false,
             when_store_is_down: WhenStoreIsDown::Refuse,
             max_clock_step: Period::seconds(300),
             keep_headers: Vec::new(),
             forwarded: Forwarded::Append,
             upstream_host: UpstreamHost::Client,
+            retry: Retry::default(),
+            probe: None,
+            quota: Quota::default(),
+            runner: Runner::default(),
+            input: Input::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             tls: Tls::default(),
             jwt: Jwt::default(),
             log: Log::default(),
             routes: Vec::new(),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            request_body: Size(8 << 20),
-            answer: Size(1 << 20),
-            in_flight: 32 * 1024,
-            request_bytes: Size(256 << 20),
-            connections: 10_000,
-            head: Size(64 << 10),
-            http2_streams: 128,
-            waiters_per_key: 1024,
-            waiters: 16 * 1024,
-            cache: Size(32 << 20),
-            workers: 0,
-        }
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            first_byte: Period::seconds(10),
-            head: Period::seconds(10),
-            body: Period::seconds(30),
-            idle: Period::seconds(75),
-            write: Period::seconds(30),
-            upstream_connect: Period::seconds(5),
-            upstream: Period::seconds(30),
-            upstream_body: Period::seconds(30),
-            answer: Period::seconds(10),
-            upstream_idle: Period::seconds(15),
-            store: Period::seconds(5),
-            drain: Period::seconds(30),
         }
     }
 }

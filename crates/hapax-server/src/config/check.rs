@@ -1,11 +1,13 @@
 //! What concerns several values at once, or the world outside the file.
 
+mod routes;
+
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::source::Step::{self, Index, Key};
+use super::source::Step::{self, Key};
 use super::values::{Period, ScopeSource, StoreUrl};
-use super::{Config, Route};
+use super::{Config, input, probe, quota, retention, retry, runner};
 
 /// A mistake: which value, what is wrong with it, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +30,24 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Mistake>> {
     jwt(config, &mut mistakes);
     tls(config, &mut mistakes);
     store(config, &mut mistakes);
-    routes(config, &mut mistakes);
+    retry::check(config, &mut mistakes);
+    quota::check(&config.quota, &mut mistakes);
+    runner::check(config, &mut mistakes);
+    input::check(&config.input, &mut mistakes);
+    probe::check(config, &mut mistakes);
+    routes::routes(config, &mut mistakes);
+    // Where other times make no sense, theirs make none.
+    if mistakes.0.is_empty() {
+        retention::check(config, &mut mistakes);
+    }
     if mistakes.0.is_empty() { Ok(()) } else { Err(mistakes.0) }
 }
 
-struct Mistakes(Vec<Mistake>);
+/// What was found so far.
+pub(super) struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
-    fn add(&mut self, path: &[Step], problem: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn add(&mut self, path: &[Step], problem: impl Into<String>, help: impl Into<String>) {
         self.0.push(Mistake {
             path: path.to_vec(),
             problem: problem.into(),
@@ -110,7 +122,13 @@ fn times(config: &Config, mistakes: &mut Mistakes) {
         ("remember_for", config.remember_for),
         ("max_clock_step", config.max_clock_step),
     ];
-    for (key, period) in some {
+    let optional = [
+        ("client_retries_for", config.client_retries_for),
+        ("redrive_for", config.redrive_for),
+        ("settle", config.settle),
+    ];
+    let given = optional.into_iter().filter_map(|(key, period)| Some((key, period?)));
+    for (key, period) in some.into_iter().chain(given) {
         positive(&[Key(key)], key, period, mistakes);
     }
     let timeouts = &config.timeouts;
@@ -179,7 +197,7 @@ impl Times {
     }
 }
 
-fn positive(path: &[Step], key: &str, period: Period, mistakes: &mut Mistakes) {
+pub(super) fn positive(path: &[Step], key: &str, period: Period, mistakes: &mut Mistakes) {
     if period.is_zero() {
         mistakes.add(
             path,
@@ -351,117 +369,4 @@ fn store(config: &Config, mistakes: &mut Mistakes) {
             }
         }
     }
-}
-
-fn routes(config: &Config, mistakes: &mut Mistakes) {
-    for (index, route) in config.routes.iter().enumerate() {
-        let at = [Key("route"), Index(index)];
-        one_route(config, route, &at, mistakes);
-        let earlier = config.routes[..index]
-            .iter()
-            .find(|earlier| same_requests(earlier, route));
-        if let Some(earlier) = earlier {
-            mistakes.add(
-                &[Key("route"), Index(index), Key("path")],
-                format!(
-                    "the routes {:?} and {:?} match the same requests ({})",
-                    earlier.name.to_string(),
-                    route.name.to_string(),
-                    route.path
-                ),
-                "keep one of them, or give them different methods",
-            );
-        }
-    }
-}
-
-fn one_route(config: &Config, route: &Route, at: &[Step], mistakes: &mut Mistakes) {
-    let path = |key| [at, &[Key(key)]].concat();
-    if let Err((problem, help)) = pattern(&route.path) {
-        mistakes.add(&path("path"), problem, help);
-    }
-    if route.methods.is_empty() {
-        mistakes.add(
-            &path("methods"),
-            "a route without methods protects nothing",
-            "write methods = [\"POST\"]",
-        );
-    }
-    if !route.ignore.is_empty() && !route.select.is_empty() {
-        mistakes.add(
-            &path("select"),
-            "ignore and select are both given",
-            "keep ignore (all but these parts count) or select (only these parts count)",
-        );
-    }
-    for (key, period) in [
-        ("lease", route.lease),
-        ("max_run", route.max_run),
-        ("replay_for", route.replay_for),
-        ("remember_for", route.remember_for),
-    ] {
-        if let Some(period) = period {
-            positive(&path(key), key, period, mistakes);
-        }
-    }
-    let own = [
-        route.wait,
-        route.lease,
-        route.max_run,
-        route.replay_for,
-        route.remember_for,
-    ];
-    if own.iter().any(Option::is_some) {
-        let times = Times {
-            wait: route.wait.unwrap_or(config.wait),
-            lease: route.lease.unwrap_or(config.lease),
-            max_run: route.max_run.unwrap_or(config.max_run),
-            replay_for: route.replay_for.unwrap_or(config.replay_for),
-            remember_for: route.remember_for.unwrap_or(config.remember_for),
-        };
-        times.check(at, config.max_wait, mistakes);
-    }
-}
-
-/// Whether a path pattern makes sense: `/a/{b}/c`, `/a/{*rest}`.
-fn pattern(path: &str) -> Result<(), (String, String)> {
-    let help = "write a path such as /orders, /orders/{id}/pay or /files/{*rest}".to_owned();
-    if !path.starts_with('/') {
-        return Err((format!("the path {path:?} does not begin with a slash"), help));
-    }
-    if path.contains(['?', '#']) {
-        return Err((format!("the path {path:?} has a query: only the path is matched"), help));
-    }
-    let segments: Vec<&str> = path[1..].split('/').collect();
-    for (index, segment) in segments.iter().enumerate() {
-        let inner = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-        let literal = !segment.contains(['{', '}', '*']);
-        let fine = match inner {
-            Some(name) => {
-                let rest = name.strip_prefix('*');
-                let name = rest.unwrap_or(name);
-                !name.is_empty() && !name.contains(['{', '}', '*']) && (rest.is_none() || index + 1 == segments.len())
-            }
-            None => literal,
-        };
-        if !fine {
-            return Err((format!("{segment:?} in the path {path:?} makes no sense"), help));
-        }
-    }
-    Ok(())
-}
-
-/// Whether two routes match the same requests: the same pattern, whatever its parts are called, and a method in
-/// common.
-fn same_requests(one: &Route, other: &Route) -> bool {
-    let shape = |path: &str| -> Vec<String> {
-        path.split('/')
-            .map(|segment| match segment.strip_prefix('{') {
-                Some(rest) if rest.starts_with('*') => "{*}".to_owned(),
-                Some(_) => "{}".to_owned(),
-                None => segment.to_owned(),
-            })
-            .collect()
-    };
-    shape(&one.path) == shape(&other.path) && one.methods.iter().any(|method| other.methods.contains(method))
 }

@@ -53,6 +53,12 @@ pub(crate) struct Flags {
     /// How long it is remembered that an operation is done [default: 30d]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     remember_for: Option<Period>,
+    /// Accept requests with `Prefer: respond-async`, to be run later
+    #[arg(long)]
+    respond_async: bool,
+    /// File with the key that stored requests are encrypted with: 64 hex digits
+    #[arg(long, value_name = "FILE")]
+    input_key_file: Option<File>,
     /// How long the backend may take to answer [default: 30s]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     upstream_timeout: Option<Period>,
@@ -135,6 +141,14 @@ impl Flags {
         if self.require_key {
             config.require_key = true;
             note("require_key", "--require-key", String::new());
+        }
+        if self.respond_async {
+            config.respond_async = true;
+            note("respond_async", "--respond-async", String::new());
+        }
+        if let Some(file) = &self.input_key_file {
+            config.input.key_files = vec![file.clone()];
+            note("input", "--input-key-file", file.to_string());
         }
         // One longer than the file's maximum was asked for on purpose.
         if let Some(wait) = self.wait

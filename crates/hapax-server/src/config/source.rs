@@ -205,6 +205,16 @@ fn explain_serde(message: &str) -> (String, String) {
             format!("write {name} = \"…\" in this table"),
         );
     }
+    if let Some(rest) = message.strip_prefix("invalid value: integer `")
+        && let Some((number, _)) = rest.split_once('`')
+        && (message.ends_with("u32") || message.ends_with("u64"))
+    {
+        let problem = match number.starts_with('-') {
+            true => format!("{number} is negative"),
+            false => format!("{number} is too large"),
+        };
+        return (problem, "write a whole number such as 3".to_owned());
+    }
     // The messages of our own values end with what to write, after a semicolon.
     match message.split_once("; ") {
         Some((problem, help)) => (problem.to_owned(), help.to_owned()),

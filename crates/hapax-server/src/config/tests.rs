@@ -1,8 +1,14 @@
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use super::Config;
+use hapax::core::RetryPolicy;
+
+use super::check::check;
+use super::input::read_key;
+use super::probe::{Placeholder, ProbeRequest};
 use super::source::Source;
 use super::values::{Address, Period, Pointer, ScopeSource, Size, StoreUrl, UpstreamUrl, redact};
+use super::{Config, retry};
 
 #[test]
 fn periods_are_read_and_written() {
@@ -157,4 +163,175 @@ fn a_line_with_a_password_is_not_quoted() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("hapax.toml:1:9") && !error.contains("s3cret"), "{error}");
+}
+
+/// A configuration that is right but for this.
+fn checked(text: &str) -> Result<Config, String> {
+    let good = "upstream = \"http://127.0.0.1:9\"\nscope = \"none\"\n";
+    let source = Source::of(&format!("{good}{text}"));
+    let config = source.parse().map_err(|error| error.to_string())?;
+    check(&config).map_err(|mistakes| source.explain(&mistakes, &[]).to_string())?;
+    Ok(config)
+}
+
+#[test]
+fn the_default_policy_is_the_library_s() {
+    let mut config = Config::default();
+    let mut policy = RetryPolicy::default();
+    policy.limits.per_try = Duration::from_secs(45);
+    assert_eq!(
+        retry::policy(&config, None),
+        policy,
+        "all that the backend's time-outs allow"
+    );
+    config.timeouts.upstream = Period::seconds(120);
+    let longer = retry::policy(&config, None).limits;
+    assert_eq!((longer.per_try.as_secs(), longer.total.as_secs()), (135, 135));
+    config.after_failure = super::AfterFailure::Retry;
+    assert!(retry::policy(&config, None).retry.ambiguous);
+}
+
+#[test]
+fn a_route_overrides_single_fields_of_the_policy() {
+    let text = "[retry]\ntries = 5\nbase = \"10ms\"\n[[route]]\npath = \"/a\"\nname = \"a\"\nafter_failure = \"retry\"\n\
+                [route.retry]\ntries = 2\nbudget_share = 1\n";
+    let config = checked(text).unwrap();
+    let (main, route) = (
+        retry::policy(&config, None),
+        retry::policy(&config, config.routes.first()),
+    );
+    assert_eq!((main.limits.tries, route.limits.tries), (5, 2));
+    assert_eq!((main.budget.share, route.budget.share), (0.2, 1.0));
+    assert_eq!(main.backoff, route.backoff);
+    assert_eq!((main.retry.ambiguous, route.retry.ambiguous), (false, true));
+    let again = Source::of(&config.to_toml().unwrap()).parse().unwrap();
+    assert_eq!(again, config);
+}
+
+/// What is too short for one second more than `remember_for`, and the way that the message names.
+#[test]
+fn retention_covers_every_way_back() {
+    let ways = [
+        ("", "client_retries_for", "1d"),
+        ("client_retries_for = \"40d\"\n", "client_retries_for", "40d"),
+        ("respond_async = true\n", "retry.elapsed 1d + max_run 15m", "1d15m"),
+        (
+            "probe = { request = \"GET /by/{key}\" }\nclient_retries_for = \"1s\"\nreplay_for = \"1s\"\nsettle = \"40s\"\n",
+            "max_run 15m + settle 40s + pause between probes 10m + probe.timeout 5s",
+            "25m45s",
+        ),
+        (
+            "probe = { request = \"GET /by/{key}\" }\nrespond_async = true\n",
+            "retry.elapsed 1d + max_run 15m + settle 30s + pause between probes 10m + probe.timeout 5s",
+            "1d25m35s",
+        ),
+        (
+            "redrive_for = \"90d\"\n",
+            "redrive_for 90d + retry.elapsed 1d + max_run 15m",
+            "91d15m",
+        ),
+    ];
+    for (text, way, length) in ways {
+        let length: Period = length.parse().unwrap();
+        let short = Period(length.0 - Duration::from_millis(1));
+        let replay = "replay_for = \"1s\"\n";
+        let replay = if text.contains("replay_for") || way == "client_retries_for" && text.is_empty() {
+            ""
+        } else {
+            replay
+        };
+        if !text.is_empty() {
+            let error = checked(&format!("{replay}remember_for = \"{short}\"\n{text}")).unwrap_err();
+            for part in [&short.to_string(), &length.to_string(), way, "hapax.toml:"] {
+                assert!(error.contains(part), "no {part:?}: {error}");
+            }
+        }
+        let config = checked(&format!("{replay}remember_for = \"{length}\"\n{text}")).unwrap();
+        let report = super::retention::report(&config);
+        assert!(
+            report.contains(way) && report.contains(&format!("longest way back {length}")),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn a_route_is_remembered_for_its_own_ways() {
+    let route = "[[route]]\npath = \"/a\"\nname = \"pay\"\n";
+    let error = checked(&format!("{route}client_retries_for = \"31d\"\n")).unwrap_err();
+    assert!(
+        error.contains("remember_for (30d) of the route \"pay\"") && error.contains("31d"),
+        "{error}"
+    );
+    checked(&format!(
+        "{route}client_retries_for = \"31d\"\nremember_for = \"31d\"\n"
+    ))
+    .unwrap();
+    let both = checked(&format!("remember_for = \"2d\"\nclient_retries_for = \"3d\"\n{route}")).unwrap_err();
+    assert_eq!(both.matches("3d").count(), 2, "said once, in problem and help: {both}");
+}
+
+#[test]
+fn a_probe_fills_in_what_it_asks_for() {
+    let request: ProbeRequest = "GET /by/{name}/{key}?op={operation}".parse().unwrap();
+    let path = request.path(|place| match place {
+        Placeholder::Key => "a/b?c d~é".to_owned(),
+        Placeholder::Name => "n".to_owned(),
+        Placeholder::Operation => "0f".to_owned(),
+    });
+    assert_eq!(path, "/by/n/a%2Fb%3Fc%20d~%C3%A9?op=0f");
+    assert_eq!(request.to_string(), "GET /by/{name}/{key}?op={operation}");
+    for text in [
+        "GET",
+        "GET by/{key}",
+        "GET /a",
+        "GET /{name}",
+        "GET /{id}",
+        "GET /{key",
+        "GET /key}",
+        "GET /{key}#x",
+        "get /{key}",
+    ] {
+        assert!(text.parse::<ProbeRequest>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn keys_are_read_from_files_that_only_their_owner_can_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("input.key");
+    let write = |text: &str, mode: u32| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        read_key(&path)
+    };
+    let digits = "0123456789abcdefABCDEF0123456789".repeat(2);
+    let key = write(&format!("{digits}\n"), 0o600).unwrap();
+    assert_eq!((key[0], key[15], key[31]), (0x01, 0x89, 0x89));
+    for (text, mode, problem, help) in [
+        (&*digits, 0o644, "others can reach (mode 644)", "chmod 600"),
+        (&digits, 0o604, "others can reach", "chmod 600"),
+        (&digits, 0o660, "others can reach", "chmod 600"),
+        (
+            &digits[..62],
+            0o600,
+            "has 62 hex digits, not 64",
+            "openssl rand -hex 32",
+        ),
+        ("", 0o600, "has 0 hex digits", "openssl rand -hex 32"),
+        (
+            &digits.replace('5', "z"),
+            0o600,
+            "character 6 that is no hex digit",
+            "64 hex digits",
+        ),
+    ] {
+        let refused = write(text, mode).unwrap_err();
+        assert!(
+            refused.problem.contains(problem) && refused.help.contains(help),
+            "{refused}"
+        );
+        assert!(!refused.to_string().contains("abcdef"), "{refused}");
+    }
+    assert!(read_key(directory.path()).is_err() && read_key(&directory.path().join("no")).is_err());
 }

@@ -169,6 +169,194 @@ const FILES: &[(&str, &str, &[&str])] = &[
         "[tls]\nupstream_ca = \"/no/ca\"",
         &["hapax.toml:2:15", "cannot read /no/ca"],
     ),
+    (
+        "no tries",
+        "[retry]\ntries = 0",
+        &["hapax.toml:2:9", "retry.tries is 0", "1 means no retries"],
+    ),
+    (
+        "negative tries",
+        "[retry]\ntries = -1",
+        &["hapax.toml:2:9", "-1 is negative", "a whole number"],
+    ),
+    (
+        "cap below base",
+        "[retry]\nbase = \"21s\"",
+        &[
+            "hapax.toml:2:8",
+            "retry.base is 21s, longer than cap (20s)",
+            "raise cap",
+        ],
+    ),
+    (
+        "a budget over all",
+        "[retry]\nbudget_share = 1.5",
+        &["hapax.toml:2:16", "retry.budget_share is 1.5", "a share from 0 to 1"],
+    ),
+    (
+        "a negative budget",
+        "[retry]\nbudget_floor = -1",
+        &["hapax.toml:2:16", "retry.budget_floor is -1", "from 0 to"],
+    ),
+    (
+        "no rate",
+        "[retry]\nbreaker_failure_rate = nan",
+        &[
+            "hapax.toml:2:24",
+            "retry.breaker_failure_rate is NaN",
+            "a share above 0",
+        ],
+    ),
+    (
+        "a route's policy",
+        "[[route]]\npath = \"/a\"\nname = \"a\"\n[route.retry]\ncap = \"10ms\"",
+        &["hapax.toml:4:1", "retry.base is 50ms, longer than cap (10ms)"],
+    ),
+    (
+        "a class",
+        "[retry]\nclasses = [\"final\"]",
+        &[
+            "hapax.toml:2:12",
+            "unknown value `final`",
+            "unsent, throttled, ambiguous",
+        ],
+    ),
+    (
+        "ambiguous, and hold",
+        "[retry]\nclasses = [\"ambiguous\"]",
+        &[
+            "hapax.toml:2:11",
+            "after_failure = \"hold\"",
+            "after_failure = \"retry\"",
+        ],
+    ),
+    (
+        "a field of the policy",
+        "[retry]\nbudget_shar = 1",
+        &["hapax.toml:2:1", "did you mean `budget_share`?"],
+    ),
+    (
+        "a quota of nothing",
+        "[quota]\nnew_per_second = 0",
+        &["hapax.toml:2:18", "quota.new_per_second is 0", "a number above 0"],
+    ),
+    (
+        "a quota of no records",
+        "[quota]\nrecords = 0",
+        &["hapax.toml:2:11", "quota.records is 0", "at least 1"],
+    ),
+    (
+        "async without a runner",
+        "respond_async = true\nrunner = { enabled = false }",
+        &[
+            "hapax.toml:1:17",
+            "nobody would run them",
+            "enabled = true under [runner]",
+        ],
+    ),
+    (
+        "async on a route without a runner",
+        "[runner]\nenabled = false\n[[route]]\npath = \"/a\"\nname = \"a\"\nrespond_async = true",
+        &["hapax.toml:6:17", "the route \"a\"", "nobody would run them"],
+    ),
+    (
+        "a runner of nothing",
+        "[runner]\nconcurrency = 0",
+        &["hapax.toml:2:15", "runner.concurrency is 0", "1 to 10000"],
+    ),
+    (
+        "no input key",
+        "[input]\nkey_files = [\"/no/key\"]",
+        &["hapax.toml:2:14", "cannot read /no/key", "openssl rand -hex 32"],
+    ),
+    (
+        "a key that is no key",
+        "[input]\nkey_files = [\"/dev/null\"]",
+        &[
+            "hapax.toml:2:14",
+            "/dev/null has 0 hex digits, not 64",
+            "openssl rand -hex 32",
+        ],
+    ),
+    (
+        "a probe that changes something",
+        "[probe]\nrequest = \"POST /by/{key}\"",
+        &["hapax.toml:2:11", "cannot be a POST request", "GET or HEAD"],
+    ),
+    (
+        "a probe for what",
+        "[probe]\nrequest = \"GET /by/{id}\"",
+        &["hapax.toml:2:11", "\"id\" is not known", "{key}, {name} or {operation}"],
+    ),
+    (
+        "a probe that asks the same always",
+        "[probe]\nrequest = \"GET /all/{name}\"",
+        &["hapax.toml:2:11", "the same for every operation"],
+    ),
+    (
+        "a probe without a request",
+        "[probe]\nfound = [200]",
+        &["hapax.toml:1:1", "`request` is missing"],
+    ),
+    (
+        "a probe that finds nothing",
+        "[probe]\nrequest = \"GET /by/{key}\"\nfound = []",
+        &["hapax.toml:3:9", "found has no statuses", "found = [200]"],
+    ),
+    (
+        "a probe of two minds",
+        "[probe]\nrequest = \"GET /by/{key}\"\nfound = [200, 404]\nnot_found = [404]",
+        &["hapax.toml:4:13", "404 is in found and in not_found"],
+    ),
+    (
+        "a pointer to nothing",
+        "[probe]\nrequest = \"GET /by/{key}\"\npointer = \"/status\"",
+        &["hapax.toml:3:11", "found_values is empty", "found_values = [\"paid\"]"],
+    ),
+    (
+        "values from nowhere",
+        "[probe]\nrequest = \"GET /by/{key}\"\nfound_values = [\"paid\"]",
+        &["hapax.toml:3:16", "without pointer", "pointer = \"/status\""],
+    ),
+    (
+        "values of two minds",
+        "[probe]\nrequest = \"GET /by/{key}\"\npointer = \"/s\"\nfound_values = [1]\nnot_found_values = [1]",
+        &["hapax.toml:5:20", "1 is in found_values and in not_found_values"],
+    ),
+    (
+        "a body of HEAD",
+        "[probe]\nrequest = \"HEAD /by/{key}\"\npointer = \"/s\"\nfound_values = [1]",
+        &["hapax.toml:3:11", "HEAD is answered without one"],
+    ),
+    (
+        "a probe's header",
+        "[probe]\nrequest = \"GET /by/{key}\"\nheaders = { Hapax-Fence = \"1\" }",
+        &["hapax.toml:3:11", "hapax's own to send"],
+    ),
+    (
+        "no time to probe",
+        "[probe]\nrequest = \"GET /by/{key}\"\ntimeout = \"0s\"",
+        &["hapax.toml:3:11", "timeout is zero"],
+    ),
+    (
+        "remember_for < client_retries_for",
+        "client_retries_for = \"31d\"",
+        &[
+            "remember_for (30d)",
+            "31d (a client that asks again: client_retries_for)",
+            "raise remember_for to 31d",
+        ],
+    ),
+    (
+        "remember_for < the retry schedule",
+        "remember_for = \"1d\"\nrespond_async = true",
+        &[
+            "hapax.toml:1:16",
+            "remember_for (1d)",
+            "1d15m",
+            "retry.elapsed 1d + max_run 15m",
+        ],
+    ),
 ];
 
 #[test]
@@ -207,6 +395,9 @@ fn a_good_file_passes_and_can_be_shown() {
     let path = file.to_str().unwrap();
     let checked = hapax(&["config", "check", path]);
     assert_eq!((checked.code, checked.stderr.as_str()), (0, ""), "{checked:?}");
+    let way = "route default: remembered for 30d; longest way back 1d12h (a client that asks again: client_retries_for, by \
+               default replay_for)";
+    assert!(checked.stdout.contains(way), "{checked:?}");
     let shown = hapax(&[
         "config",
         "show",
@@ -223,6 +414,10 @@ fn a_good_file_passes_and_can_be_shown() {
         "wait = \"7s\"",
         "lease = \"30s\"",
         "store = \"postgres://u:***@h/d\"",
+        "classes = [",
+        "breaker_open_at_most = \"10s\"",
+        "concurrency = 16",
+        "respond_async = false",
     ] {
         assert!(shown.stdout.contains(line), "no {line}: {}", shown.stdout);
     }
@@ -233,7 +428,17 @@ fn a_good_file_passes_and_can_be_shown() {
         "what is shown can be read again"
     );
     let schema = hapax(&["config", "schema"]).json();
-    assert!(schema["properties"]["when_store_is_down"].is_object(), "{schema}");
+    for key in [
+        "when_store_is_down",
+        "retry",
+        "probe",
+        "quota",
+        "runner",
+        "input",
+        "respond_async",
+    ] {
+        assert!(schema["properties"][key].is_object(), "no {key}: {schema}");
+    }
 }
 
 #[test]
@@ -333,7 +538,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
     let database = rusqlite::Connection::open(directory.path().join("hapax.db")).unwrap();
     database
         .execute(
-            "INSERT INTO hapax_migration (version, name, checksum, applied_at) VALUES (2, 'later', 'x', 0)",
+            "INSERT INTO hapax_migration (version, name, checksum, applied_at) VALUES (99, 'later', 'x', 0)",
             [],
         )
         .unwrap();
@@ -348,7 +553,7 @@ fn a_database_of_a_newer_version_is_left_alone() {
         &store,
     ]);
     assert_eq!(ended.code, 3, "{ended:?}");
-    assert!(ended.stderr.contains("schema version 2"), "{ended:?}");
+    assert!(ended.stderr.contains("schema version 99"), "{ended:?}");
 }
 
 #[test]
