@@ -86,8 +86,8 @@ form.addEventListener('input', () => {
   if (intent.phase === 'new') blank();
 });
 
-// What a reload cut off goes on.
-if (intent.settled) blank();
+// What a reload cut off goes on; what was answered is asked for its answer again, until the user has acknowledged it.
+if (intent.phase === 'new') blank();
 else guarded.resume();
 
 document.querySelector('#naive').addEventListener('click', async () => {
