@@ -90,6 +90,7 @@ async function pages() {
     note();
     await page.load((window) => window.location.reload());
     equal(page.find('#key').textContent, key, 'the key');
+    equal(page.find('[name=quantity]').value, '3', 'what is seen is what is sent');
     ok(page.find('[name=quantity]').disabled, 'nobody edits what is under way');
     await page.kind('in-progress');
     await page.order();
