@@ -3,8 +3,8 @@
     -- dirties a row even where it changes nothing.
     SELECT
         i.*,
-        c.now,
-        c.now + least(i.max_run, 9223372036854775807 - greatest(c.now, 0)) AS run_until,
+        c.now, c.room,
+        c.now + least(i.max_run, c.room) AS run_until,
         r.id IS NOT NULL AS present,
         r.recipe = i.recipe AND r.fingerprint = i.fingerprint AND (
             (r.state = 'running' AND r.after_failure = 'retry' AND r.deadline <= c.now)
@@ -30,7 +30,7 @@
     SELECT
         s.id, s.scope, s.name, s.key, s.recipe, s.fingerprint, nextval('hapax_fence'), s.attempt, s.counted,
         s.now, s.now, s.replay_for, s.remember_for, 'running',
-        least(s.now + least(s.lease, 9223372036854775807 - greatest(s.now, 0)), s.run_until), s.run_until,
+        least(s.now + least(s.lease, s.room), s.run_until), s.run_until,
         s.after_failure,
         s.run_until + least(s.replay_for, 9223372036854775807 - greatest(s.run_until, 0))
     FROM seen s

@@ -1,6 +1,6 @@
 UPDATE hapax_record r
 SET state = i.state, since = c.now, deadline = NULL, run_until = NULL, after_failure = NULL,
-    due = CASE WHEN i.state = 'waiting' THEN c.now + least(i.after, 9223372036854775807 - greatest(c.now, 0)) END,
+    due = CASE WHEN i.state = 'waiting' THEN c.now + least(i.after, c.room) END,
     reason = i.reason, status = i.status, headers = i.headers, body = i.body
 FROM clock c,
     unnest($5::bytea[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::integer[], $11::bytea[], $12::bytea[])

@@ -9,12 +9,20 @@ use super::failure::Failure;
 use super::link::Link;
 use crate::migration::{Applied, Migration, MigrationStatus, Step, plan, status};
 
-pub(super) static MIGRATIONS: [Migration; 1] = [Migration {
-    version: 1,
-    name: "records",
-    up: include_str!("migrations/0001_records.up.sql"),
-    down: include_str!("migrations/0001_records.down.sql"),
-}];
+pub(super) static MIGRATIONS: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "records",
+        up: include_str!("migrations/0001_records.up.sql"),
+        down: include_str!("migrations/0001_records.down.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "one_check",
+        up: include_str!("migrations/0002_one_check.up.sql"),
+        down: include_str!("migrations/0002_one_check.down.sql"),
+    },
+];
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS hapax_migration (
     version    bigint PRIMARY KEY,

@@ -1,7 +1,7 @@
 UPDATE hapax_record r
 SET deadline = greatest(
     r.deadline,
-    least(c.now + least(i.lease, 9223372036854775807 - greatest(c.now, 0)), r.run_until)
+    least(c.now + least(i.lease, c.room), r.run_until)
 )
 FROM clock c, unnest($5::bytea[], $6::bigint[], $7::bigint[]) WITH ORDINALITY AS i(id, fence, lease, n)
 WHERE r.id = i.id AND r.fence = i.fence AND r.state = 'running' AND r.run_until > c.now

@@ -32,6 +32,26 @@ macro_rules! sql {
 }
 
 sql!(
+    CLAIM_FRESH,
+    "claim_fresh",
+    clock,
+    [
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY
+    ]
+);
+sql!(
     CLAIM,
     "claim",
     clock,
@@ -78,7 +98,8 @@ sql!(SECRET, "secret", [BYTEA]);
 sql!(SERVER, "server", []);
 
 /// All of them.
-pub(super) static ALL: [&Sql; 12] = [
+pub(super) static ALL: [&Sql; 13] = [
+    &CLAIM_FRESH,
     &CLAIM,
     &LAPSE,
     &FINISH,
