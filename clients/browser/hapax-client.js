@@ -50,6 +50,7 @@ export function createHapax(world = {}) {
   function send(intent, url, options = {}) {
     const known = flights.get(intent.key);
     if (known) return known.join(options);
+    if (options.signal?.aborted) return Promise.reject(options.signal.reason);
     const all = { ...DEFAULTS, ...options, url: String(url) };
     if (all.body instanceof ReadableStream) throw new HapaxError('A stream cannot be sent again: give the whole body.');
     const flight = new Flight(intent, all, { fetch, now, sleep, random });

@@ -86,8 +86,10 @@ form.addEventListener('input', () => {
   if (intent.phase === 'new') blank();
 });
 
-// What a reload cut off goes on.
-if (intent.settled) blank();
+// The form shows what was sent. What a reload cut off goes on; what was answered is asked for its answer again, until
+// the user has acknowledged it.
+for (const [name, value] of Object.entries(JSON.parse(intent.kept?.body ?? '{}'))) form.elements[name].value = value;
+if (intent.phase === 'new') blank();
 else guarded.resume();
 
 document.querySelector('#naive').addEventListener('click', async () => {

@@ -64,10 +64,9 @@ export class Flight {
   async run(over) {
     this.over = over;
     try {
+      this.remember();
       // A microtask later, whoever called listens.
       await null;
-      this.stopped.signal.throwIfAborted();
-      this.remember();
       this.show({ kind: 'sending', since: this.since, settled: false });
       let last = await this.attempt();
       while (!last.over && last.until.getTime() <= this.began + this.options.deadlineMs) {
@@ -136,6 +135,7 @@ export class Flight {
 
   /** One request with its body read to the end, or the error that came instead. */
   async ask(url, init) {
+    this.stopped.signal.throwIfAborted();
     const cut = new AbortController();
     const stop = () => cut.abort();
     const late = setTimeout(stop, this.options.attemptMs);

@@ -90,6 +90,7 @@ async function pages() {
     note();
     await page.load((window) => window.location.reload());
     equal(page.find('#key').textContent, key, 'the key');
+    equal(page.find('[name=quantity]').value, '3', 'what is seen is what is sent');
     ok(page.find('[name=quantity]').disabled, 'nobody edits what is under way');
     await page.kind('in-progress');
     await page.order();
@@ -103,9 +104,21 @@ async function pages() {
     ok(page.at('/receipt.html') && page.find('#receipt').textContent.includes(order), 'the receipt');
     await page.load((window) => window.history.back());
     ok(page.at(PAGE), 'back at the checkout');
+    equal(await page.order(), order, 'the order, by itself');
+    delete page.state.order;
     page.click('#order');
     equal(await page.order(), order, 'the order');
     ok(page.find('#state').textContent.includes('the same as before'), 'it says so');
+  });
+  await scenario('an acknowledged order is over', async (page, note) => {
+    page.click('#order');
+    const first = await page.order();
+    note('acknowledged');
+    page.click('#another');
+    equal(page.state.kind, 'none');
+    page.click('#order');
+    ok(await page.order() !== first, 'another order');
+    note('after the acknowledged one');
   });
   await scenario('an edit after the answer is a new intent', async (page, note) => {
     page.click('#order');

@@ -93,8 +93,6 @@ async function keys(run) {
     const { hapax, intent, kept } = world([answer(500), answer(401)]);
     const headers = { ...post.headers, Authorization: 'secret' };
     const sent = hapax.send(intent, '/o', { body: 'text', headers, keep: true });
-    await null;
-    await null;
     const text = [...kept.values()].join();
     ok(text.includes('"text"') && text.includes('application/json'), `the request is kept: ${text}`);
     ok(!text.includes('secret'), 'no header is kept');
@@ -259,7 +257,7 @@ async function callers(run) {
     const [first, second] = [new AbortController(), new AbortController()];
     let release;
     const held = new Promise((resolve) => { release = resolve; });
-    const { hapax, intent } = world([() => held.then(() => answer(201))]);
+    const { hapax, intent } = world([({ signal }) => held.then(() => (signal.aborted ? signal.reason : answer(201)))]);
     const sent = hapax.send(intent, '/o', { ...post, signal: first.signal });
     const joined = hapax.send(intent, '/o', { ...post, signal: second.signal });
     second.abort();
@@ -267,12 +265,20 @@ async function callers(run) {
     release();
     equal((await sent).kind, 'done');
     const stopping = world([lost()]);
-    stopping.intent.renew();
     const stopped = new AbortController();
     const ended = stopping.hapax.send(stopping.intent, '/o',
       { ...post, signal: stopped.signal, onState: ({ kind }) => kind === 'retry-at' && stopped.abort() });
     await rejects(ended, 'AbortError');
     equal([stopping.asked.length, stopping.intent.phase], [1, 'sent']);
+    const early = new AbortController();
+    const at = world([answer(201)]);
+    const aborted = at.hapax.send(at.intent, '/o', { ...post, signal: early.signal });
+    early.abort();
+    await rejects(aborted, 'AbortError');
+    equal(at.asked.length, 0, 'requests after an abort');
+    const never = world([answer(201)]);
+    await rejects(never.hapax.send(never.intent, '/o', { ...post, signal: AbortSignal.abort() }), 'AbortError');
+    equal([never.asked.length, never.intent.phase], [0, 'new']);
   });
   await run('headers can be fresh for each request', async () => {
     const { hapax, intent, asked } = world([lost(), answer(201)]);

@@ -35,7 +35,7 @@ use hapax_core::{
 };
 use tokio::sync::Mutex;
 
-use self::claims::ClaimStep;
+use self::claims::{ClaimStep, Trend};
 use self::enqueue::EnqueueStep;
 use self::lanes::{Job, Pile, Piles, Queue, serve};
 use self::link::Link;
@@ -64,6 +64,7 @@ pub struct PostgresStore {
     desk: Mutex<Link>,
     sweeper: Mutex<Link>,
     taker: Mutex<Link>,
+    claims: Arc<Trend>,
     clock: Clock,
     secret: [u8; 32],
     label: String,
@@ -107,6 +108,7 @@ impl PostgresStore {
             desk: Mutex::new(link),
             sweeper: Mutex::new(Link::new(Arc::clone(&target))),
             taker: Mutex::new(Link::new(Arc::clone(&target))),
+            claims: Arc::default(),
             clock,
             secret,
             label: target.label.clone(),
@@ -153,7 +155,8 @@ impl Drop for PostgresStore {
 
 impl Store for PostgresStore {
     fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, StoreError>> {
-        Box::pin(self.writes.ask(|piles| &mut piles.claims, ClaimStep(claim)))
+        let step = ClaimStep::new(claim, &self.claims);
+        Box::pin(self.writes.ask(|piles| &mut piles.claims, step))
     }
 
     fn renew(&self, id: OperationId, fence: Fence, lease: Duration) -> BoxFuture<'_, Result<Renewed, StoreError>> {

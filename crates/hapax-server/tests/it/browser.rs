@@ -51,6 +51,7 @@ const CHECKS: &[&str] = &[
     "without a key a double click orders twice",
     "a reload in mid-flight goes on with the same key",
     "the back button finds the same order",
+    "an acknowledged order is over",
     "an edit after the answer is a new intent",
     "a lost answer needs help, and no new key",
     "a busy shop is asked again",

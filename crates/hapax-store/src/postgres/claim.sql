@@ -4,8 +4,8 @@
     SELECT
         i.*,
         c.now,
-        c.now + least(i.lease, i.max_run, 9223372036854775807 - greatest(c.now, 0)) AS lease_until,
-        c.now + least(i.max_run, 9223372036854775807 - greatest(c.now, 0)) AS run_until,
+        c.now + least(i.lease, i.max_run, c.room) AS lease_until,
+        c.now + least(i.max_run, c.room) AS run_until,
         r.id IS NOT NULL AS present,
         r.recipe = i.recipe AND r.fingerprint = i.fingerprint AND (
             (r.state = 'running' AND r.after_failure = 'retry' AND r.deadline <= c.now)

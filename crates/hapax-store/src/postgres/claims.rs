@@ -1,6 +1,9 @@
-//! Claims: one statement decides those of absent and claimable records; [`decide`] tells the others why not.
+//! Claims. A short statement makes the records of operations that have none; one that decides everything is for the
+//! others: there [`decide`] tells those that did not win why not.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use hapax_core::time::millis;
 use hapax_core::{
@@ -11,54 +14,131 @@ use tokio_postgres::Row;
 use super::failure::Failure;
 use super::lanes::Step;
 use super::link::Link;
-use super::rows::{self, Columns};
+use super::rows;
 use super::runs::place;
-use super::statements::{CLAIM, LAPSE};
+use super::statements::{CLAIM, CLAIM_FRESH, LAPSE, Sql};
 use super::time::Reading;
 use crate::clock::Clock;
 
-pub(super) struct ClaimStep(pub(super) Claim);
+/// Claims an operation.
+pub(super) struct ClaimStep {
+    claim: Claim,
+    trend: Arc<Trend>,
+    /// The short statement did not win it.
+    seen: AtomicBool,
+}
+
+impl ClaimStep {
+    pub(super) fn new(claim: Claim, trend: &Arc<Trend>) -> Self {
+        Self {
+            claim,
+            trend: Arc::clone(trend),
+            seen: AtomicBool::new(false),
+        }
+    }
+}
+
+/// The share of claims that lately found a record, in 1/1024. Where most do, the short statement would be
+/// a round trip for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Trend(AtomicU32);
+
+impl Trend {
+    const ALL: u32 = 1024;
+
+    fn is_fresh(&self) -> bool {
+        self.0.load(Ordering::Relaxed) <= Self::ALL / 2
+    }
+
+    /// `present` of `all` claims had a record. A count lost to another lane changes little.
+    fn note(&self, present: usize, all: usize) {
+        let share = (present * Self::ALL as usize / all.max(1)) as u32;
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store((before * 3 + share) / 4, Ordering::Relaxed);
+    }
+}
 
 impl Step for ClaimStep {
     type Answer = Claimed;
     const NAME: &'static str = "claim";
 
     fn id(&self) -> OperationId {
-        self.0.operation.id()
+        self.claim.operation.id()
     }
 
     async fn carry_out(link: &mut Link, clock: &Clock, batch: &[&Self]) -> Result<Vec<Option<Claimed>>, Failure> {
-        let claims: Vec<&Claim> = batch.iter().map(|step| &step.0).collect();
-        let seen = send(link, clock, &claims).await?;
-        let mut lapses = Vec::new();
-        let mut answers: Vec<Option<Claimed>> = Vec::with_capacity(claims.len());
-        for (index, claim) in claims.iter().enumerate() {
-            let ruling = match seen.get(&claim.operation.id()) {
-                Some(Seen::Won(now, lease)) => Some((*now, Ruling::Won(*lease))),
-                Some(Seen::Record(now, record)) => match decide(Some(record), claim, *now) {
-                    Verdict::Resume(lease) => Some((*now, Ruling::Won(lease))),
-                    Verdict::Refuse(refusal) => Some((*now, Ruling::Refused(refusal))),
-                    Verdict::Lapse(lapsed) => {
-                        lapses.push(Lapse {
-                            index,
-                            id: claim.operation.id(),
-                            fence: record.fence,
-                            refusal: lapsed.refusal(*now),
-                        });
-                        None
-                    }
-                    // Somebody was faster.
-                    Verdict::Run => None,
-                },
-                None => None,
-            };
-            answers.push(ruling.map(|(now, ruling)| Claimed { now, ruling }));
+        let claims: Vec<&Claim> = batch.iter().map(|step| &step.claim).collect();
+        let Some(first) = batch.first() else {
+            return Ok(Vec::new());
+        };
+        let untried = batch.iter().all(|step| !step.seen.load(Ordering::Relaxed));
+        if untried && first.trend.is_fresh() {
+            let answers = claim_fresh(link, clock, &claims).await?;
+            for (step, answer) in batch.iter().zip(&answers) {
+                step.seen.store(answer.is_none(), Ordering::Relaxed);
+            }
+            let present = answers.iter().filter(|answer| answer.is_none()).count();
+            first.trend.note(present, batch.len());
+            return Ok(answers);
         }
-        for (index, claimed) in lapse(link, clock, lapses).await? {
-            answers[index] = Some(claimed);
+        let (answers, present) = claim(link, clock, &claims).await?;
+        if untried {
+            first.trend.note(present, batch.len());
         }
         Ok(answers)
     }
+}
+
+/// Claims those that have no record; the others get no answer. The claims are in the order of their identities.
+async fn claim_fresh(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<Vec<Option<Claimed>>, Failure> {
+    let reading = Reading::begin(clock);
+    let rows = send(link, &CLAIM_FRESH, &reading, claims).await?;
+    let corrupt = |what| Failure::corrupt(what, &link.target().label);
+    let mut answers = vec![None; claims.len()];
+    for row in &rows {
+        let id = identity(row).map_err(corrupt)?;
+        let place = claims.binary_search_by_key(&id, |claim| claim.operation.id());
+        let place = place.map_err(|_| corrupt("a record that was not asked for"))?;
+        let lease = lease(row).map_err(corrupt)?;
+        answers[place] = Some(Claimed {
+            now: reading.end(clock, row),
+            ruling: Ruling::Won(lease),
+        });
+    }
+    Ok(answers)
+}
+
+/// Claims all, whatever their records. Those that lost a race get no answer. Also says how many had a record.
+async fn claim(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<(Vec<Option<Claimed>>, usize), Failure> {
+    let (seen, present) = look(link, clock, claims).await?;
+    let mut lapses = Vec::new();
+    let mut answers: Vec<Option<Claimed>> = Vec::with_capacity(claims.len());
+    for (index, claim) in claims.iter().enumerate() {
+        let ruling = match seen.get(&claim.operation.id()) {
+            Some(Seen::Won(now, lease)) => Some((*now, Ruling::Won(*lease))),
+            Some(Seen::Record(now, record)) => match decide(Some(record), claim, *now) {
+                Verdict::Resume(lease) => Some((*now, Ruling::Won(lease))),
+                Verdict::Refuse(refusal) => Some((*now, Ruling::Refused(refusal))),
+                Verdict::Lapse(lapsed) => {
+                    lapses.push(Lapse {
+                        index,
+                        id: claim.operation.id(),
+                        fence: record.fence,
+                        refusal: lapsed.refusal(*now),
+                    });
+                    None
+                }
+                // Somebody was faster.
+                Verdict::Run => None,
+            },
+            None => None,
+        };
+        answers.push(ruling.map(|(now, ruling)| Claimed { now, ruling }));
+    }
+    for (index, claimed) in lapse(link, clock, lapses).await? {
+        answers[index] = Some(claimed);
+    }
+    Ok((answers, present))
 }
 
 /// What the statement showed of a claim's record.
@@ -67,7 +147,8 @@ enum Seen {
     Record(Timestamp, Box<Record>),
 }
 
-async fn send(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<HashMap<OperationId, Seen>, Failure> {
+/// Runs one of the statements, which take the same parameters.
+async fn send(link: &mut Link, sql: &'static Sql, reading: &Reading, claims: &[&Claim]) -> Result<Vec<Row>, Failure> {
     fn column<'a, T>(claims: &[&'a Claim], of: impl Fn(&'a Claim) -> T) -> Vec<T> {
         claims.iter().map(|claim| of(claim)).collect()
     }
@@ -88,7 +169,6 @@ async fn send(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<HashM
     let starters = column(claims, |c| c.starter.as_str());
     let attended = column(claims, |c| c.attended);
 
-    let reading = Reading::begin(clock);
     let params = reading.params(&[
         &ids,
         &scopes,
@@ -106,13 +186,24 @@ async fn send(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<HashM
         &starters,
         &attended,
     ]);
-    let rows = link.run(&CLAIM, &params).await?;
+    link.run(sql, &params).await
+}
+
+/// What `claim.sql` shows of each claim, and how many had a record.
+async fn look(
+    link: &mut Link,
+    clock: &Clock,
+    claims: &[&Claim],
+) -> Result<(HashMap<OperationId, Seen>, usize), Failure> {
+    let reading = Reading::begin(clock);
+    let rows = send(link, &CLAIM, &reading, claims).await?;
     if let Some(row) = rows.first() {
         reading.end(clock, row);
     }
     let by_id: HashMap<OperationId, &Claim> = claims.iter().map(|claim| (claim.operation.id(), *claim)).collect();
     let seen: Result<_, &'static str> = rows.iter().map(|row| read(row, &by_id)).collect();
     let seen: Vec<(OperationId, Seen)> = seen.map_err(|what| Failure::corrupt(what, &link.target().label))?;
+    let present = seen.iter().filter(|(_, what)| matches!(what, Seen::Record(..))).count();
     let mut all = HashMap::with_capacity(seen.len());
     for (id, what) in seen {
         // A claim that took a record over has two rows; that it won is what counts.
@@ -120,28 +211,38 @@ async fn send(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<HashM
             all.insert(id, what);
         }
     }
-    Ok(all)
+    Ok((all, present))
 }
 
 /// A row of `claim.sql`: id, won, now, wall, the record.
 fn read(row: &Row, claims: &HashMap<OperationId, &Claim>) -> Result<(OperationId, Seen), &'static str> {
     const RECORD: usize = 4;
-    let id: &[u8] = row.get(0);
-    let id = OperationId::from_bytes(id.try_into().map_err(|_| "an identity of another length")?);
+    let id = identity(row)?;
     let now = Timestamp::from_millis(row.get(2));
     if row.get(1) {
-        let columns = Columns { row, first: RECORD };
-        let lease = Lease {
-            fence: Fence::new(columns.number(rows::FENCE)?),
-            deadline: columns.time(rows::DEADLINE)?,
-            run_until: columns.time(rows::RUN_UNTIL)?,
-            tries: columns.number(rows::TRIES)?,
-        };
-        return Ok((id, Seen::Won(now, lease)));
+        return Ok((id, Seen::Won(now, lease(row)?)));
     }
     let claim = claims.get(&id).ok_or("a record that was not asked for")?;
     let record = rows::record(row, RECORD, claim.operation.clone())?;
     Ok((id, Seen::Record(now, Box::new(record))))
+}
+
+/// The first column of either statement.
+fn identity(row: &Row) -> Result<OperationId, &'static str> {
+    let id: &[u8] = row.get(0);
+    let id = id.try_into().map_err(|_| "an identity of another length")?;
+    Ok(OperationId::from_bytes(id))
+}
+
+/// What a claim won: either statement's columns of these names.
+fn lease(row: &Row) -> Result<Lease, &'static str> {
+    let number = |column| row.try_get::<_, i64>(column).map_err(|_| "a claim without its lease");
+    Ok(Lease {
+        fence: Fence::new(number("fence")? as u64),
+        deadline: Timestamp::from_millis(number("deadline")?),
+        run_until: Timestamp::from_millis(number("run_until")?),
+        tries: number("tries")? as u32,
+    })
 }
 
 /// A holder whose lease ran out, and what its claimer is told.
@@ -170,4 +271,25 @@ async fn lapse(link: &mut Link, clock: &Clock, lapses: Vec<Lapse>) -> Result<Vec
         Some((lapse.index, Claimed { now: written?, ruling }))
     });
     Ok(told.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trend_follows_what_claims_find() {
+        let trend = Trend::default();
+        assert!(trend.is_fresh());
+        trend.note(10, 10);
+        assert!(trend.is_fresh(), "one batch is no trend");
+        for _ in 0..5 {
+            trend.note(10, 10);
+        }
+        assert!(!trend.is_fresh());
+        for _ in 0..5 {
+            trend.note(0, 10);
+        }
+        assert!(trend.is_fresh());
+    }
 }

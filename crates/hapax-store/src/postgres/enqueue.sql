@@ -12,7 +12,7 @@ CROSS JOIN unnest(
     $13::bigint[], $14::bigint[], $15::bytea[]
 ) AS i(id, scope, name, key, recipe, fingerprint, attempt, delay, replay_for, remember_for, input)
 CROSS JOIN LATERAL (
-    SELECT c.now + least(i.delay, 9223372036854775807 - greatest(c.now, 0)) AS due
+    SELECT c.now + least(i.delay, c.room) AS due
 ) d
 ON CONFLICT (id) DO NOTHING
 -- The clock's columns are not in reach here: a record that is new was made now.

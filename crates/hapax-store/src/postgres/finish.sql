@@ -2,14 +2,13 @@
 -- indexed column as it was (a HOT update).
 UPDATE hapax_record r
 SET state = i.state, since = c.now, deadline = NULL, run_until = NULL, after_failure = NULL, starter = NULL,
-    due = CASE WHEN i.state = 'waiting' THEN c.now + least(i.after, 9223372036854775807 - greatest(c.now, 0)) END,
+    due = CASE WHEN i.state = 'waiting' THEN c.now + least(i.after, c.room) END,
     reason = i.reason, status = i.status, headers = i.headers, body = i.body, last_error = i.last_error, crashes = 0,
     tries = CASE WHEN i.gives_back AND r.starter <> 'caller' THEN greatest(r.tries - 1, 0) ELSE r.tries END,
     input = CASE WHEN i.state <> 'done' THEN r.input END,
     wake_at = CASE
         WHEN i.state = 'done' THEN NULL
-        WHEN i.state = 'waiting' AND r.input IS NOT NULL THEN
-            c.now + least(i.after, 9223372036854775807 - greatest(c.now, 0))
+        WHEN i.state = 'waiting' AND r.input IS NOT NULL THEN c.now + least(i.after, c.room)
         WHEN i.state = 'unknown' AND r.wake_at IS NOT NULL THEN c.now
         ELSE 9223372036854775807
     END

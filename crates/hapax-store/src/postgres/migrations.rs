@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::link::Link;
 use crate::migration::{Applied, Migration, MigrationStatus, Step, plan, status};
 
-pub(super) static MIGRATIONS: [Migration; 2] = [
+pub(super) static MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
         name: "records",
@@ -18,9 +18,15 @@ pub(super) static MIGRATIONS: [Migration; 2] = [
     },
     Migration {
         version: 2,
+        name: "one_check",
+        up: include_str!("migrations/0002_one_check.up.sql"),
+        down: include_str!("migrations/0002_one_check.down.sql"),
+    },
+    Migration {
+        version: 3,
         name: "queue",
-        up: include_str!("migrations/0002_queue.up.sql"),
-        down: include_str!("migrations/0002_queue.down.sql"),
+        up: include_str!("migrations/0003_queue.up.sql"),
+        down: include_str!("migrations/0003_queue.down.sql"),
     },
 ];
 

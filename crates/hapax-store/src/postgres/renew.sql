@@ -1,7 +1,7 @@
 UPDATE hapax_record r
 SET deadline = greatest(
     r.deadline,
-    least(c.now + least(i.lease, 9223372036854775807 - greatest(c.now, 0)), r.run_until)
+    least(c.now + least(i.lease, c.room), r.run_until)
 ),
     -- A run that lives to be renewed is no longer suspected.
     starter = CASE r.starter WHEN 'alone' THEN 'system' ELSE r.starter END

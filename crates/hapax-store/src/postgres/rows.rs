@@ -68,16 +68,16 @@ pub(super) fn operation(row: &Row, first: usize) -> Result<Operation, &'static s
 
 const RECIPE: usize = 0;
 const FINGERPRINT: usize = 1;
-pub(super) const FENCE: usize = 2;
+const FENCE: usize = 2;
 const ATTEMPT: usize = 3;
-pub(super) const TRIES: usize = 4;
+const TRIES: usize = 4;
 const CREATED: usize = 5;
 const SINCE: usize = 6;
 const REPLAY_FOR: usize = 7;
 const REMEMBER_FOR: usize = 8;
 const STATE: usize = 9;
-pub(super) const DEADLINE: usize = 10;
-pub(super) const RUN_UNTIL: usize = 11;
+const DEADLINE: usize = 10;
+const RUN_UNTIL: usize = 11;
 const AFTER_FAILURE: usize = 12;
 const DUE: usize = 13;
 const REASON: usize = 14;
@@ -92,9 +92,9 @@ const WAKE_AT: usize = 22;
 const INPUT: usize = 23;
 
 /// Columns counted from `first`.
-pub(super) struct Columns<'a> {
-    pub(super) row: &'a Row,
-    pub(super) first: usize,
+struct Columns<'a> {
+    row: &'a Row,
+    first: usize,
 }
 
 impl<'a> Columns<'a> {
@@ -108,11 +108,11 @@ impl<'a> Columns<'a> {
         self.get(column)
     }
 
-    pub(super) fn time(&self, column: usize) -> Result<Timestamp, &'static str> {
+    fn time(&self, column: usize) -> Result<Timestamp, &'static str> {
         self.get(column)?.map(Timestamp::from_millis).ok_or("a missing time")
     }
 
-    pub(super) fn number<T: TryFrom<i64>>(&self, column: usize) -> Result<T, &'static str> {
+    fn number<T: TryFrom<i64>>(&self, column: usize) -> Result<T, &'static str> {
         let number: i64 = self.get(column)?.ok_or("a missing number")?;
         T::try_from(number).map_err(|_| "a number out of range")
     }

@@ -43,6 +43,28 @@ macro_rules! sql {
 }
 
 sql!(
+    CLAIM_FRESH,
+    "claim_fresh",
+    clock,
+    [
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        BOOL_ARRAY
+    ]
+);
+sql!(
     CLAIM,
     "claim",
     clock,
@@ -185,7 +207,8 @@ sql!(SECRET, "secret", [BYTEA]);
 sql!(SERVER, "server", []);
 
 /// All of them.
-pub(super) static ALL: [&Sql; 21] = [
+pub(super) static ALL: [&Sql; 22] = [
+    &CLAIM_FRESH,
     &CLAIM,
     &LAPSE,
     &FINISH,

@@ -23,9 +23,9 @@
                 d.since + least(d.remember_for, 9223372036854775807 - greatest(d.since, 0))
         END AS forget_at,
         -- While nothing is to be forgotten, a look each `replay_for` is enough.
-        c.now + least(d.replay_for, 9223372036854775807 - greatest(c.now, 0)) AS later,
+        c.now + least(d.replay_for, c.room) AS later,
         -- The shortest time between two looks.
-        c.now + least(1000, 9223372036854775807 - greatest(c.now, 0)) AS soonest
+        c.now + least(1000, c.room) AS soonest
     FROM due d, clock c
 ), verdict AS MATERIALIZED (
     SELECT s.*,

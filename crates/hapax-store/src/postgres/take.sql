@@ -18,8 +18,8 @@
     FOR UPDATE SKIP LOCKED
 ), ready AS MATERIALIZED (
     SELECT d.id, d.wake_at, d.position, c.now, d.waits AND d.tries < n.tries AS starts, n.after_failure,
-        c.now + least(n.lease, n.max_run, 9223372036854775807 - greatest(c.now, 0)) AS deadline,
-        c.now + least(n.max_run, 9223372036854775807 - greatest(c.now, 0)) AS run_until
+        c.now + least(n.lease, n.max_run, c.room) AS deadline,
+        c.now + least(n.max_run, c.room) AS run_until
     FROM clock c
     CROSS JOIN due d
     JOIN unnest($7::text[], $10::bigint[], $11::bigint[], $12::text[], $13::bigint[])

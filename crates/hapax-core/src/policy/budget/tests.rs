@@ -86,7 +86,7 @@ fn old_traffic_buys_nothing() {
     });
     (0..10).for_each(|_| budget.deposit(SECOND));
     assert!(budget.withdraw(10 * SECOND));
-    assert!(!budget.withdraw(11 * SECOND));
+    assert!(!budget.withdraw(12 * SECOND));
 }
 
 #[test]

@@ -27,7 +27,7 @@ async fn migrates_up_and_down_and_up() {
 }
 
 #[tokio::test]
-async fn records_in_every_state_survive_the_queue_going_and_coming() {
+async fn records_in_every_state_survive_all_versions() {
     const STATES: &str = "SELECT state, count(*) FROM hapax_record GROUP BY state ORDER BY state";
     let database = Postgres::shared().database();
     PostgresStore::migrate(database.url(), Some(1)).await.unwrap();
@@ -60,6 +60,12 @@ async fn records_in_every_state_survive_the_queue_going_and_coming() {
         database.query(&insert(&[columns, &[("id", &id)]].concat()));
     }
     let before = database.query(STATES);
+    let versions = PostgresStore::migrations(database.url()).await.unwrap().len() as u32;
+    assert_eq!(versions, 3);
+    for version in 2..=versions {
+        PostgresStore::migrate(database.url(), Some(version)).await.unwrap();
+        assert_eq!(database.query(STATES), before, "up to {version}");
+    }
 
     let store = connect(database.url()).await;
     let listed = async |state| {
@@ -87,8 +93,10 @@ async fn records_in_every_state_survive_the_queue_going_and_coming() {
     store.enqueue(enqueue("waits")).await.unwrap();
     let before = database.query(STATES);
     drop(store);
-    PostgresStore::migrate(database.url(), Some(1)).await.unwrap();
-    assert_eq!(database.query(STATES), before);
+    for version in (1..versions).rev() {
+        PostgresStore::migrate(database.url(), Some(version)).await.unwrap();
+        assert_eq!(database.query(STATES), before, "down to {version}");
+    }
     let store = connect(database.url()).await;
     assert_eq!(database.query(STATES), before);
     let (_, record) = store.read(operation("waits").id()).await.unwrap();
@@ -113,7 +121,7 @@ async fn refuses_a_newer_or_foreign_schema() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Schema);
-    for part in ["version 99", "versions up to 2", database.name()] {
+    for part in ["version 99", "versions up to 3", database.name()] {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
@@ -154,7 +162,7 @@ async fn every_statement_fits_the_schema() {
     PostgresStore::migrate(database.url(), None).await.unwrap();
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
-    assert_eq!(PostgresStore::statements().len(), 21);
+    assert_eq!(PostgresStore::statements().len(), 22);
     for sql in PostgresStore::statements() {
         let prepared = client.prepare_typed(sql.text, sql.types).await;
         let statement = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", sql.name));

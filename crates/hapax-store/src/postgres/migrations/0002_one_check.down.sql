@@ -1,16 +1,8 @@
--- What was stored to be run by a runner waits for its next arrival from here on.
-DROP TABLE hapax_audit;
-
--- With their constraints, and the index.
 ALTER TABLE hapax_record
-    DROP COLUMN wake_at,
-    DROP COLUMN crashes,
-    DROP COLUMN redriven,
-    DROP COLUMN starter,
-    DROP COLUMN last_error,
-    DROP COLUMN input;
-
-ALTER TABLE hapax_record
+    DROP CONSTRAINT hapax_record_check,
+    ADD CONSTRAINT hapax_record_digests CHECK (
+        octet_length(id) = 16 AND octet_length(attempt) = 16 AND octet_length(fingerprint) = 32
+    ),
     ADD CONSTRAINT hapax_record_numbers CHECK (least(fence - 1, tries, status) >= 0),
     ADD CONSTRAINT hapax_record_state CHECK ((
         num_nonnulls(status, headers, body) IN (0, 3)
@@ -33,3 +25,6 @@ ALTER TABLE hapax_record
                 AND reason IN ('exhausted', 'poison', 'mismatch', 'refused')
         END
     ) IS TRUE);
+
+DROP DOMAIN hapax_record_rules;
+DROP TYPE hapax_record_facts;
