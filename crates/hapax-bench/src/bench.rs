@@ -3,7 +3,11 @@
 mod cycles;
 mod growth;
 mod http;
+mod idle;
+mod policy;
+mod runner;
 mod space;
+mod storm;
 mod sweep;
 
 use std::pin::Pin;
@@ -45,6 +49,26 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "sweep",
         title: "traffic while records expire",
         run: |options, report| Box::pin(sweep::run(options, report)),
+    },
+    Bench {
+        name: "runner",
+        title: "due jobs beside a hand-written loop and a queue",
+        run: |options, report| Box::pin(runner::run(options, report)),
+    },
+    Bench {
+        name: "policy",
+        title: "retry policy, budget and breaker around a call that succeeds",
+        run: |options, report| Box::pin(policy::run(options, report)),
+    },
+    Bench {
+        name: "idle",
+        title: "a gateway with nothing to do while records wait",
+        run: |options, report| Box::pin(idle::run(options, report)),
+    },
+    Bench {
+        name: "storm",
+        title: "an upstream that goes down and comes back",
+        run: |options, report| Box::pin(storm::run(options, report)),
     },
     Bench {
         name: "space",

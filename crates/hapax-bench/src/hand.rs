@@ -4,4 +4,5 @@
 //! no clock of its own, no time-outs, no second process.
 
 pub(crate) mod postgres;
+pub(crate) mod queue;
 pub(crate) mod sqlite;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::error::Result;
 
@@ -60,6 +61,57 @@ pub(crate) fn anonymous_bytes(process: u32) -> Result<u64> {
     let value = field(&path, "RssAnon").ok_or_else(|| format!("{path} does not say RssAnon"))?;
     let kib: u64 = value.trim_end_matches("kB").trim().parse()?;
     Ok(kib << 10)
+}
+
+/// Processor time that a process has used, and its ended children if `children` says so. In steps of 10 ms.
+fn used(process: u32, children: bool) -> Result<Duration> {
+    const TICK: Duration = Duration::from_millis(10);
+    let path = format!("/proc/{process}/stat");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    // The program's name may have anything in it; the third field follows its bracket.
+    let (_, fields) = text.rsplit_once(')').ok_or("a process without a name")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    // User and system time; the same of ended children.
+    let count = if children { 4 } else { 2 };
+    let ticks = fields.get(11..11 + count).ok_or("a process without times")?;
+    let ticks: std::result::Result<Vec<u32>, _> = ticks.iter().map(|ticks| ticks.parse()).collect();
+    Ok(TICK * ticks?.iter().sum::<u32>())
+}
+
+/// Processor time that a process has used.
+pub(crate) fn processor_time(process: u32) -> Result<Duration> {
+    used(process, false)
+}
+
+/// Processor time that a process and all its children have used, of those that have ended too.
+pub(crate) fn family_time(process: u32) -> Result<Duration> {
+    let mut time = used(process, true)?;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(child) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // One that has just ended is in its parent's account.
+        if parent(child).is_ok_and(|parent| parent == process) {
+            time += processor_time(child).unwrap_or_default();
+        }
+    }
+    Ok(time)
+}
+
+/// The process that started another one.
+pub(crate) fn parent(process: u32) -> Result<u32> {
+    let path = format!("/proc/{process}/status");
+    Ok(field(&path, "PPid")
+        .ok_or_else(|| format!("{path} does not say PPid"))?
+        .parse()?)
+}
+
+/// Processor time that this thread has used.
+pub(crate) fn thread_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanos = text.split(' ').next().ok_or("a thread without times")?;
+    Ok(Duration::from_nanos(nanos.parse()?))
 }
 
 fn field(path: &str, name: &str) -> Option<String> {

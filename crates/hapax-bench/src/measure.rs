@@ -136,6 +136,46 @@ impl Turns {
     }
 }
 
+/// Numbers of one subject, one for each round.
+#[derive(Clone, Debug)]
+pub(crate) struct Laps {
+    pub(crate) label: String,
+    unit: &'static str,
+    numbers: Vec<f64>,
+}
+
+impl Laps {
+    pub(crate) fn new(label: impl Into<String>, unit: &'static str) -> Self {
+        Self {
+            label: label.into(),
+            unit,
+            numbers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, number: f64) {
+        println!(
+            "   {:<34} {number:>9.0}{}  ({})",
+            self.label,
+            self.unit,
+            machine::load()
+        );
+        self.numbers.push(number);
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        median(self.numbers.clone())
+    }
+
+    /// The median in words, with the lowest and the highest.
+    pub(crate) fn shown(&self) -> String {
+        let low = self.numbers.iter().copied().fold(f64::MAX, f64::min);
+        let high = self.numbers.iter().copied().fold(0.0, f64::max);
+        let Self { label, unit, .. } = self;
+        format!("{label} {:.0}{unit} ({low:.0}–{high:.0})", self.median())
+    }
+}
+
 /// The middle of some numbers; between the two middle ones where they are even in number.
 pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);

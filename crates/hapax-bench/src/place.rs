@@ -13,7 +13,7 @@ use hapax::store::{Clock, PostgresStore, SqliteOptions, SqliteStore};
 
 use crate::error::Result;
 
-pub(crate) use postgres::connect;
+pub(crate) use postgres::{connect, settle};
 
 /// Where.
 #[derive(Clone, Debug)]
@@ -78,18 +78,32 @@ impl Place {
 
     /// The position of the youngest record.
     pub(crate) async fn last_position(&self) -> Result<i64> {
-        match self {
-            Self::Sqlite(path) => sqlite::number(path, LAST_POSITION),
-            Self::Postgres(url) => postgres::number(url, LAST_POSITION).await,
-        }
+        self.number(LAST_POSITION).await
+    }
+
+    /// Records that are done.
+    pub(crate) async fn count_done(&self) -> Result<i64> {
+        self.number(&format!("{COUNT} WHERE state = 'done'")).await
     }
 
     /// Records up to a position.
     pub(crate) async fn count_to(&self, position: i64) -> Result<i64> {
-        let sql = format!("{COUNT} WHERE position <= {position}");
+        self.number(&format!("{COUNT} WHERE position <= {position}")).await
+    }
+
+    async fn number(&self, sql: &str) -> Result<i64> {
         match self {
-            Self::Sqlite(path) => sqlite::number(path, &sql),
-            Self::Postgres(url) => postgres::number(url, &sql).await,
+            Self::Sqlite(path) => sqlite::number(path, sql),
+            Self::Postgres(url) => postgres::number(url, sql).await,
+        }
+    }
+
+    /// Brings what was loaded to rest, as a database that has been up for a while: what it would do about it later is
+    /// no part of what is measured.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(path) => sqlite::settle(path),
+            Self::Postgres(url) => postgres::settle(url).await,
         }
     }
 

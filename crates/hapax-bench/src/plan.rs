@@ -35,6 +35,31 @@ pub(crate) struct Plan {
     pub(crate) expiry: Expiry,
     /// Records of the space benchmark.
     pub(crate) space: u64,
+    /// Jobs of the runner's benchmark, and how many at a time.
+    pub(crate) jobs: u64,
+    pub(crate) concurrency: Vec<usize>,
+    /// Calls of one thread in a round of the policy's benchmark.
+    pub(crate) calls: u32,
+    pub(crate) idle: Idle,
+    pub(crate) storm: Storm,
+}
+
+/// A gateway with nothing to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idle {
+    /// Records that wait meanwhile.
+    pub(crate) records: u64,
+    pub(crate) time: Duration,
+}
+
+/// An outage of the upstream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Storm {
+    /// Each offers one request a second.
+    pub(crate) clients: u32,
+    pub(crate) before: Duration,
+    pub(crate) down: Duration,
+    pub(crate) after: Duration,
 }
 
 /// Expiry at the arrival rate: slices of traffic with it and without it in turn.
@@ -71,6 +96,19 @@ impl Plan {
                 age: ms(5_000),
             },
             space: 1_000_000,
+            jobs: 20_000,
+            concurrency: vec![16, 64],
+            calls: 1_000_000,
+            idle: Idle {
+                records: 100_000,
+                time: ms(30_000),
+            },
+            storm: Storm {
+                clients: 200,
+                before: ms(15_000),
+                down: ms(60_000),
+                after: ms(30_000),
+            },
         };
         match size {
             Size::Normal => normal,
@@ -85,6 +123,7 @@ impl Plan {
                     without: ms(10_000),
                     age: ms(10_000),
                 },
+                jobs: 50_000,
                 ..normal
             },
             Size::Quick => Self {
@@ -101,6 +140,18 @@ impl Plan {
                     age: ms(2_000),
                 },
                 space: 100_000,
+                jobs: 5_000,
+                calls: 200_000,
+                idle: Idle {
+                    time: ms(10_000),
+                    ..normal.idle
+                },
+                storm: Storm {
+                    before: ms(5_000),
+                    down: ms(20_000),
+                    after: ms(20_000),
+                    ..normal.storm
+                },
                 ..normal
             },
             Size::Smoke => Self {
@@ -120,6 +171,19 @@ impl Plan {
                     age: ms(200),
                 },
                 space: 500,
+                jobs: 100,
+                concurrency: vec![4],
+                calls: 1_000,
+                idle: Idle {
+                    records: 200,
+                    time: ms(1_000),
+                },
+                storm: Storm {
+                    clients: 20,
+                    before: ms(1_500),
+                    down: ms(2_000),
+                    after: ms(2_500),
+                },
                 ..normal
             },
         }

@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hapax::core::{
-    AfterFailure, Answer, AttemptId, Claim, Fingerprint, Finish, Finished, Key, Name, Operation, Outcome, RecipeId,
-    Refusal, Retention, Ruling, Scope, Starter, Store,
+    AfterFailure, Answer, AttemptId, Claim, Enqueue, Fingerprint, Finish, Finished, Input, Key, Name, Operation,
+    Outcome, RecipeId, Refusal, Retention, Ruling, Scope, Starter, Store,
 };
 
 use crate::error::Result;
@@ -106,6 +107,7 @@ fn claim(key: String, terms: Terms) -> Result<Claim> {
         lease: terms.lease,
         max_run: terms.max_run,
         after_failure: AfterFailure::Hold,
+        attended: false,
         retention: terms.retention,
     })
 }
@@ -135,4 +137,38 @@ pub(crate) async fn replay(store: Arc<dyn Store>, key: String) -> Result<()> {
         }) if answer.body == BODY => Ok(()),
         other => Err(format!("a done operation was not replayed: {other:?}").into()),
     }
+}
+
+/// What a job of a queue is run with.
+pub(crate) const INPUT: &[u8] = &[b'x'; 120];
+/// Callers that lay operations before runners: enough for full batches.
+const LAYERS: usize = 128;
+
+/// Lays operations before the runners, due after `delay`.
+pub(crate) async fn lay(store: &Arc<dyn Store>, count: u64, delay: Duration) -> Result<()> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::new();
+    for _ in 0..LAYERS {
+        let (store, next) = (Arc::clone(store), Arc::clone(&next));
+        tasks.push(tokio::spawn(async move {
+            while next.fetch_add(1, Ordering::Relaxed) < count {
+                let enqueue = Enqueue {
+                    operation: operation(fresh_key())?,
+                    fingerprint: Fingerprint::new(RecipeId::new(1), FINGERPRINT),
+                    attempt: AttemptId::from_bytes(random_id()),
+                    input: Input(Bytes::from_static(INPUT)),
+                    delay,
+                    retention: Retention::default(),
+                };
+                if let Some(refusal) = store.enqueue(enqueue).await?.refusal {
+                    return Err(format!("a new operation was not enqueued: {refusal:?}").into());
+                }
+            }
+            Result::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
 }

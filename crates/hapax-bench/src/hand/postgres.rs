@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hapax::store::postgres::PostgresStore;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_postgres::{Client, Statement};
 
@@ -11,18 +12,9 @@ use crate::error::Result;
 use crate::place::connect;
 use crate::work;
 
-/// The store's columns and indexes, without its checks.
+/// The store's table under another name: its columns, indexes and checks, and its room for updates.
 const TABLE: &str = "CREATE SEQUENCE hand_fence;
-    CREATE TABLE hand (
-        position bigint GENERATED ALWAYS AS IDENTITY UNIQUE, fence bigint NOT NULL, recipe bigint NOT NULL,
-        tries bigint NOT NULL, created bigint NOT NULL, since bigint NOT NULL, replay_for bigint NOT NULL,
-        remember_for bigint NOT NULL, look_at bigint NOT NULL, deadline bigint, run_until bigint, due bigint,
-        status integer, id bytea PRIMARY KEY, attempt bytea NOT NULL, fingerprint bytea NOT NULL, scope text NOT NULL,
-        name text NOT NULL, key text NOT NULL, state text NOT NULL, after_failure text, reason text, headers bytea,
-        body bytea
-    ) WITH (fillfactor = 40);
-    ALTER TABLE hand ALTER COLUMN body SET STORAGE EXTERNAL;
-    CREATE INDEX hand_look_at ON hand (look_at);";
+    CREATE TABLE hand (LIKE hapax_record INCLUDING ALL) WITH (fillfactor = 30);";
 
 /// What a table this young would otherwise be scanned with.
 const SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
@@ -32,9 +24,9 @@ macro_rules! claim {
     ($id:literal, $attempt:literal, $key:literal, $from:literal) => {
         concat!(
             "INSERT INTO hand (fence, recipe, tries, created, since, replay_for, remember_for, look_at, deadline, \
-             run_until, fingerprint, scope, name, state, after_failure, id, attempt, key) \
+             run_until, fingerprint, scope, name, state, after_failure, starter, id, attempt, key) \
              SELECT nextval('hand_fence'), 1, 0, now, now, 86400000, 2592000000, now + 87300000, now + 30000, \
-             now + 900000, $1, $2, $3, 'running', 'hold', ",
+             now + 900000, $1, $2, $3, 'running', 'hold', 'caller', ",
             $id,
             ", ",
             $attempt,
@@ -51,7 +43,8 @@ macro_rules! finish {
     ($id:literal, $fence:literal, $from:literal) => {
         concat!(
             "UPDATE hand SET state = 'done', since = floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
-             deadline = NULL, run_until = NULL, after_failure = NULL, status = $1, headers = $2, body = ",
+             deadline = NULL, run_until = NULL, after_failure = NULL, starter = NULL, status = $1, headers = $2, \
+             body = ",
             $from,
             " WHERE hand.id = ",
             $id,
@@ -76,8 +69,9 @@ const FINISH_MANY: &str = finish!(
     "i.body FROM unnest($3::bytea[], $4::bigint[], $5::bytea[]) AS i(id, fence, body)"
 );
 
-/// Makes the table in a database.
+/// Makes the table in a database, beside the store's empty one.
 pub(crate) async fn create(url: &str) -> Result<()> {
+    PostgresStore::migrate(url, None).await?;
     Ok(connect(url).await?.batch_execute(TABLE).await?)
 }
 

@@ -107,6 +107,13 @@ pub(super) async fn number(url: &str, sql: &str) -> Result<i64> {
     Ok(connect(url).await?.query_one(sql, &[]).await?.try_get(0)?)
 }
 
+pub(crate) async fn settle(url: &str) -> Result<()> {
+    let client = connect(url).await?;
+    client.batch_execute("VACUUM (ANALYZE)").await?;
+    client.batch_execute("CHECKPOINT").await?;
+    Ok(())
+}
+
 pub(super) async fn cut_back(url: &str, position: i64) -> Result<()> {
     let client = connect(url).await?;
     client

@@ -62,6 +62,13 @@ pub(super) fn cut_back(path: &Path, position: i64) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn settle(path: &Path) -> Result<()> {
+    let connection = open(path)?;
+    connection.execute_batch("ANALYZE")?;
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
 fn open(path: &Path) -> Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(10))?;

@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 fn bench(arguments: &[&str], out: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hapax-bench"));
     command.args(arguments).arg("--smoke").arg("--out").arg(out);
+    // It depends on nothing of ours, so that it cannot rot with us; building it takes minutes.
+    command.arg("--no-rival");
     command.arg("--server").arg(server());
     command.output().unwrap()
 }
@@ -101,6 +103,61 @@ fn http() {
         "first request on PostgreSQL : pass-through, 4 connections",
     ];
     smoke("http", &figures, &["http.svg"]);
+}
+
+#[test]
+fn runner() {
+    let figures = [
+        "hapax runner, PostgreSQL : hand-written loop, 4 at a time",
+        "hapax runner, SQLite : hapax runner, PostgreSQL, 4 at a time",
+    ];
+    smoke("runner", &figures, &["runner.svg"]);
+}
+
+#[test]
+fn policy() {
+    let figures = [
+        "retry() around a call that succeeds, 1 thread on one destination",
+        "retry() around a call that succeeds, 2 threads on one destination",
+    ];
+    smoke("policy", &figures, &[]);
+}
+
+#[test]
+fn idle() {
+    let figures = [
+        "gateway on SQLite while 200 records wait",
+        "gateway on PostgreSQL while 200 records wait",
+        "PostgreSQL's server while 200 records wait",
+    ];
+    smoke("idle", &figures, &[]);
+}
+
+#[test]
+fn storm() {
+    let figures = [
+        "upstream refuses: most forwarded : offered in any second",
+        "upstream closes: longest time without a probe while down",
+        "upstream fails: usual rate is back after",
+        "upstream busy: most forwarded after it : offered, in any second",
+    ];
+    let plots = [
+        "storm-refuses.svg",
+        "storm-closes.svg",
+        "storm-fails.svg",
+        "storm-busy.svg",
+    ];
+    smoke("storm", &figures, &plots);
+}
+
+#[test]
+fn a_missing_rival_is_an_error_and_no_gap() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hapax-bench"));
+    command.args(["runner", "--smoke", "--rival", "/nowhere/queue", "--out"]);
+    let output = command.arg(out.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/queue"));
 }
 
 #[test]

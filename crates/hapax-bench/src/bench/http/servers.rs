@@ -34,6 +34,17 @@ pub(crate) struct Gateway(Server);
 
 impl Gateway {
     pub(crate) async fn start(options: &Options, world: &World, upstream: &Upstream, place: &Place) -> Result<Self> {
+        Self::before(options, world, upstream.address(), place, &[]).await
+    }
+
+    /// Before any address, with further arguments.
+    pub(crate) async fn before(
+        options: &Options,
+        world: &World,
+        upstream: SocketAddr,
+        place: &Place,
+        arguments: &[&str],
+    ) -> Result<Self> {
         if !options.server.is_file() {
             let shown = options.server.display();
             return Err(
@@ -44,8 +55,9 @@ impl Gateway {
         let mut command = Command::new(&options.server);
         command.args(["serve", "--scope", "none", "--log", "warn"]);
         command.args(["--listen", &port.address().to_string()]);
-        command.args(["--upstream", &format!("http://{}", upstream.address())]);
+        command.args(["--upstream", &format!("http://{upstream}")]);
         command.args(["--store", &place.url()]);
+        command.args(arguments);
         command.current_dir(world.files.path());
         Ok(Self(Server::start(command, port, world)?))
     }

@@ -1,0 +1,110 @@
+//! Clients that each offer one request a second, whatever became of the last one.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::error::Result;
+use crate::work;
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between two looks at the metrics.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One request.
+pub(super) struct Offered {
+    pub(super) at: Instant,
+    /// When it was answered, if it was answered well.
+    pub(super) well: Option<Instant>,
+}
+
+/// The clients begin spread over a second.
+pub(super) async fn offer(gateway: SocketAddr, clients: u32, start: Instant, time: Duration) -> Result<Vec<Offered>> {
+    let pause = Duration::from_secs(1) / clients;
+    let mut requests = JoinSet::new();
+    let mut next = start;
+    while next < start + time {
+        tokio::time::sleep_until(next.into()).await;
+        requests.spawn(request(gateway));
+        next += pause;
+    }
+    Ok(requests.join_all().await)
+}
+
+async fn request(gateway: SocketAddr) -> Offered {
+    let at = Instant::now();
+    let status = timeout(PATIENCE, status_of(gateway)).await;
+    let well = matches!(status, Ok(Ok(status)) if (200..300).contains(&status));
+    Offered {
+        at,
+        well: well.then(Instant::now),
+    }
+}
+
+async fn status_of(gateway: SocketAddr) -> Result<u16> {
+    let body = "{\"amount\":100}";
+    let head = format!(
+        "POST /orders HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Idempotency-Key: \"{}\"\r\nContent-Length: {}\r\n\r\n{body}",
+        work::fresh_key(),
+        body.len()
+    );
+    let answer = ask(gateway, &head).await?;
+    let status = answer.split(' ').nth(1).ok_or("an answer without a status")?;
+    Ok(status.parse()?)
+}
+
+async fn ask(address: SocketAddr, request: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A watch over connections that the upstream refused the gateway.
+pub(super) struct Refusals {
+    stop: tokio::sync::oneshot::Sender<()>,
+    seen: JoinHandle<Result<Vec<Instant>>>,
+}
+
+/// Looks at the gateway's metrics again and again; a refusal counts when it is seen.
+pub(super) fn watch_refusals(admin: SocketAddr) -> Refusals {
+    let (stop, mut stopped) = tokio::sync::oneshot::channel();
+    let seen = tokio::spawn(async move {
+        let (mut before, mut seen) = (refusals(admin).await?, Vec::new());
+        while let Err(_still) = timeout(LOOK, &mut stopped).await {
+            let count = refusals(admin).await?;
+            seen.extend((before..count).map(|_| Instant::now()));
+            before = count;
+        }
+        Ok(seen)
+    });
+    Refusals { stop, seen }
+}
+
+impl Refusals {
+    pub(super) async fn end(self) -> Result<Vec<Instant>> {
+        // An error: the watch has ended, and says why.
+        let _ = self.stop.send(());
+        self.seen.await?
+    }
+}
+
+/// How many requests the upstream refused so far.
+async fn refusals(admin: SocketAddr) -> Result<u64> {
+    const METRIC: &str = "hapax_upstream_failures_total{proof=\"unsent\"} ";
+    let text = ask(
+        admin,
+        "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n",
+    )
+    .await?;
+    let value = text.lines().find_map(|line| line.strip_prefix(METRIC));
+    let value = value.ok_or_else(|| format!("the metrics do not say {METRIC}"))?;
+    Ok(value.trim().parse()?)
+}
