@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::values::StoreUrl;
 use crate::config::{Config, flags::Flags, retention};
 use crate::exit::Failure;
-use crate::{demo, migrate, records, serve};
+use crate::{audit, dead, demo, migrate, records, serve};
 
 /// Retry anything; it happens once.
 ///
@@ -28,6 +28,7 @@ Examples:
   hapax serve --upstream http://127.0.0.1:9000 --scope header:Authorization
   hapax config check hapax.toml                 find mistakes before a start does
   hapax records ls --state unknown              what may have happened, and nobody knows
+  hapax dead ls --group                         what no retry will mend, by the error
 
 Exit codes: 0 done, 1 a check failed, 2 usage or configuration, 3 cannot be reached, 4 a fault of hapax.";
 
@@ -39,6 +40,12 @@ enum Command {
     /// Look at what the store remembers
     #[command(subcommand, after_help = RECORDS_EXAMPLES)]
     Records(records::Command),
+    /// Look at dead letters, run them again, or close them
+    #[command(subcommand, after_help = dead::HELP)]
+    Dead(dead::Command),
+    /// List who changed records by hand, and why
+    #[command(after_help = AUDIT_HELP)]
+    Audit(audit::List),
     /// Bring the store's schema up to date
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(migrate::Migrate),
@@ -83,7 +90,19 @@ const RECORDS_EXAMPLES: &str = "\
 Examples:
   hapax records ls --state unknown --json
   hapax records show k-1 --body
-  hapax records forget k-1 --scope SCOPE            its next arrival runs again";
+  hapax records resolve k-1 --done --reason 'found it in the database'
+  hapax records forget k-1 --scope SCOPE --reason 'a test'       its next arrival runs again
+
+Every change needs a --reason and is kept in the audit (hapax audit).";
+
+const AUDIT_HELP: &str = "\
+Forgetting, resolving, redriving and discarding are written down in the same step in which they
+are done: when, by whom, why, and what the record was and became. Entries outlive their records.
+The actor `probe` is the gateway itself, after it has asked the backend.
+
+Examples:
+  hapax audit
+  hapax audit k-1 --json";
 
 const MIGRATE_EXAMPLES: &str = "\
 Examples:
@@ -139,6 +158,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
             serve::run(config, serve.with_parent)?;
         }
         Command::Records(command) => records::run(command)?,
+        Command::Dead(command) => dead::run(command)?,
+        Command::Audit(args) => audit::run(&args)?,
         Command::Migrate(migrate) => migrate::run(&migrate)?,
         Command::Config(command) => config(command)?,
         Command::Demo(demo) => return demo::run(&demo),

@@ -31,6 +31,14 @@ impl Failure {
         }
     }
 
+    /// The same with a sentence on what is left and how to go on.
+    pub(crate) fn and(mut self, more: impl fmt::Display) -> Self {
+        if !self.message.is_empty() {
+            self.message = format!("{}; {more}", self.message);
+        }
+        self
+    }
+
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.exit as u8)
     }

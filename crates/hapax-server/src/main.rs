@@ -3,8 +3,10 @@
 //! Concrete types meet in [`serve`] and nowhere else: configuration becomes a store, an engine, the HTTP door, the
 //! gateway's transport.
 
+mod audit;
 mod cli;
 mod config;
+mod dead;
 mod demo;
 mod exit;
 mod gateway;

@@ -1,16 +1,19 @@
-//! `hapax records`: what the store remembers, listed, shown, and forgotten on purpose.
+//! `hapax records`: what the store remembers, listed, shown, settled and forgotten on purpose.
 
-mod print;
+pub(crate) mod print;
+mod resolve;
+pub(crate) mod which;
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use hapax::core::{Amend, Amended, Cursor, Filter, OperationId, StateName, Store, Summary};
+use hapax::core::{Amend, Amended, Amendment, Cursor, Filter, OperationId, StateName};
 
+use crate::audit::Why;
 use crate::cli::StoreArg;
 use crate::exit::{Exit, Failure};
 use crate::store;
+use which::Which;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -18,6 +21,9 @@ pub(crate) enum Command {
     Ls(List),
     /// Show one record
     Show(Show),
+    /// Say what became of an operation whose outcome is unknown
+    #[command(after_help = RESOLVE_HELP)]
+    Resolve(Box<resolve::Resolve>),
     /// Forget one record: the next arrival of its key runs again
     Forget(Forget),
 }
@@ -46,19 +52,6 @@ pub(crate) struct List {
     json: bool,
 }
 
-/// Which record. The key alone will do where one scope has it under one name.
-#[derive(Debug, Args)]
-struct Which {
-    /// The idempotency key (after `--` if it begins with a dash)
-    key: String,
-    /// The scope, as `hapax records ls` shows it
-    #[arg(long)]
-    scope: Option<String>,
-    /// The name of the route
-    #[arg(long)]
-    name: Option<String>,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     #[command(flatten)]
@@ -79,6 +72,8 @@ pub(crate) struct Forget {
     store: StoreArg,
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    why: Why,
     /// Forget it even if nobody knows whether it happened: it may then happen twice
     #[arg(long)]
     even_unknown: bool,
@@ -86,6 +81,21 @@ pub(crate) struct Forget {
     #[arg(long)]
     json: bool,
 }
+
+const RESOLVE_HELP: &str = "\
+Look at the backend first: does it have the order, the payment, the row? Then say so.
+  --done       It is there. Retries are told so; with --status and --body-file they get an answer
+               as if it had come in time.
+  --not-done   It is not there, and can no longer get there: that counts only --settle after the
+               attempt was cut off.
+  --dead       Nobody can tell, or it is not to happen any more.
+An attempt that wakes up afterwards cannot change the verdict. A dead letter can be resolved, too,
+but only as done.
+
+Examples:
+  hapax records ls --state unknown
+  hapax records resolve k-1 --done --status 201 --body-file order.json --reason 'order 81 exists'
+  hapax records resolve k-2 --not-done --reason 'the provider has no such payment'";
 
 fn state(text: &str) -> Result<StateName, String> {
     StateName::parse(text).ok_or_else(|| {
@@ -99,6 +109,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         match command {
             Command::Ls(args) => list(args).await,
             Command::Show(args) => show(args).await,
+            Command::Resolve(args) => resolve::resolve(*args).await,
             Command::Forget(args) => forget(args).await,
         }
     })
@@ -112,6 +123,7 @@ async fn list(args: List) -> Result<(), Failure> {
         scope: args.scope,
         name: args.name,
         key: args.key,
+        ..Filter::default()
     };
     let mut out = io::stdout().lock();
     let mut table = print::Table::new(args.json);
@@ -141,9 +153,9 @@ async fn list(args: List) -> Result<(), Failure> {
 
 async fn show(args: Show) -> Result<(), Failure> {
     let store = store::open_existing(&args.store.store).await?;
-    let found = find(&store, &args.which).await?;
+    let found = args.which.find(&*store).await?;
     let (now, record) = store.read(found.operation.id()).await?;
-    let record = record.ok_or_else(|| absent(&args.which))?;
+    let record = record.ok_or_else(|| args.which.absent())?;
     let mut out = io::stdout().lock();
     if args.json {
         writeln!(out, "{:#}", print::record(&record, now, args.body))?;
@@ -154,14 +166,19 @@ async fn show(args: Show) -> Result<(), Failure> {
 }
 
 async fn forget(args: Forget) -> Result<(), Failure> {
+    let audit = args.why.audit()?;
     let store = store::open_existing(&args.store.store).await?;
-    let found = find(&store, &args.which).await?;
-    let amend = Amend::Forget {
-        even_unknown: args.even_unknown,
+    let found = args.which.find(&*store).await?;
+    let amendment = Amendment {
+        amend: Amend::Forget {
+            even_unknown: args.even_unknown,
+        },
+        fence: Some(found.fence),
+        audit,
     };
     let operation = &found.operation;
     let id: OperationId = operation.id();
-    match store.amend(id, amend).await? {
+    match store.amend(id, amendment).await? {
         Amended::Forgotten => {
             let mut out = io::stdout().lock();
             if args.json {
@@ -184,52 +201,23 @@ async fn forget(args: Forget) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Amended::Absent => Err(absent(&args.which)),
+        Amended::Absent => Err(args.which.absent()),
         Amended::Refused(StateName::Unknown) => Err(Failure::new(
             Exit::Failed,
             "nobody knows whether it happened, so forgetting it may make it happen twice; look at the backend first, \
-             then repeat with --even-unknown",
+             then say what you found with hapax records resolve, or repeat this with --even-unknown",
         )),
         Amended::Refused(state) => Err(Failure::new(
             Exit::Failed,
             format!("it is {state}: wait until it has ended, then try again"),
         )),
+        Amended::Changed(state) => Err(Failure::new(
+            Exit::Failed,
+            format!("it changed just now and is {state}; nothing was forgotten: look at it again, then repeat this"),
+        )),
+        Amended::Became(_) | Amended::Unsettled(_) => Err(Failure::new(
+            Exit::Internal,
+            "the store answered something else than was asked",
+        )),
     }
-}
-
-/// The one record that is meant.
-async fn find(store: &Arc<dyn Store>, which: &Which) -> Result<Summary, Failure> {
-    let filter = Filter {
-        state: None,
-        scope: which.scope.clone(),
-        name: which.name.clone(),
-        key: Some(which.key.clone()),
-    };
-    let mut found = store.list(filter, None, 50).await?.records;
-    match found.len() {
-        0 => Err(absent(which)),
-        1 => Ok(found.remove(0)),
-        _ => {
-            let lines: Vec<String> = found
-                .iter()
-                .map(|summary| {
-                    let operation = &summary.operation;
-                    format!("  --scope {} --name {}", operation.scope(), operation.name())
-                })
-                .collect();
-            let message = format!("several records have this key; say which:\n{}", lines.join("\n"));
-            Err(Failure::new(Exit::Usage, message))
-        }
-    }
-}
-
-fn absent(which: &Which) -> Failure {
-    let narrowed = match (&which.scope, &which.name) {
-        (None, None) => "",
-        _ => " in this scope and under this name",
-    };
-    Failure::new(
-        Exit::Failed,
-        format!("there is no record with this key{narrowed}: never asked for, or forgotten since"),
-    )
 }

@@ -4,43 +4,30 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hapax::core::{Answer, Outcome, Record, State, Summary, Timestamp};
+use hapax::core::{Answer, LastError, Outcome, Record, State, StateName, Summary, Timestamp};
 use serde_json::{Value, json};
 
 /// A listing, written as it comes.
-pub(super) struct Table {
+pub(crate) struct Table {
     json: bool,
     begun: bool,
 }
 
 impl Table {
-    pub(super) fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         Self { json, begun: false }
     }
 
-    pub(super) fn row(&mut self, out: &mut impl Write, summary: &Summary) -> io::Result<()> {
+    pub(crate) fn row(&mut self, out: &mut impl Write, summary: &Summary) -> io::Result<()> {
         let operation = &summary.operation;
         if self.json {
-            let value = json!({
-                "operation": operation.id().to_string(),
-                "scope": operation.scope().as_str(),
-                "name": operation.name().as_str(),
-                "key": operation.key().as_str(),
-                "state": summary.state.as_str(),
-                "status": summary.status,
-                "fence": summary.fence.get(),
-                "tries": summary.tries,
-                "created": summary.created.to_string(),
-                "since": summary.since.to_string(),
-                "until": summary.until.map(|until| until.to_string()),
-            });
-            return writeln!(out, "{value}");
+            return writeln!(out, "{}", brief(summary));
         }
         if !self.begun {
             self.begun = true;
             writeln!(
                 out,
-                "{:<8} {:<6} {:<24} {:<16} {:<40} KEY",
+                "{:<8} {:<6} {:<24} {:<16} {:<40} KEY  NOTE",
                 "STATE", "STATUS", "SINCE", "NAME", "SCOPE"
             )?;
         }
@@ -49,19 +36,60 @@ impl Table {
             .map_or_else(|| "-".to_owned(), |status| status.to_string());
         writeln!(
             out,
-            "{:<8} {:<6} {:<24} {:<16} {:<40} {}",
+            "{:<8} {:<6} {:<24} {:<16} {:<40} {}{}",
             summary.state.as_str(),
             status,
             summary.since.to_string(),
             operation.name().as_str(),
             operation.scope().as_str(),
-            operation.key()
+            operation.key(),
+            note(summary)
         )
     }
 }
 
+/// What else a line of a listing tells: when it is due, or why it is as it is.
+fn note(summary: &Summary) -> String {
+    let mut note = String::new();
+    if let (StateName::Waiting, Some(due)) = (summary.state, summary.until) {
+        note = format!("  due {due}");
+    }
+    if let Some(reason) = summary.dead {
+        note = format!("  {reason}");
+    }
+    if let Some(error) = &summary.last_error {
+        note.push_str(if note.is_empty() { "  " } else { ": " });
+        note.push_str(error.as_str());
+    }
+    note
+}
+
+/// A summary as JSON.
+pub(crate) fn brief(summary: &Summary) -> Value {
+    let operation = &summary.operation;
+    let until = summary.until.map(|until| until.to_string());
+    json!({
+        "operation": operation.id().to_string(),
+        "scope": operation.scope().as_str(),
+        "name": operation.name().as_str(),
+        "key": operation.key().as_str(),
+        "state": summary.state.as_str(),
+        "status": summary.status,
+        "fence": summary.fence.get(),
+        "tries": summary.tries,
+        "created": summary.created.to_string(),
+        "since": summary.since.to_string(),
+        "due": until.as_ref().filter(|_| summary.state == StateName::Waiting),
+        "until": until,
+        "reason": summary.dead.map(|reason| reason.as_str()),
+        "last_error": summary.last_error.as_ref().map(LastError::as_str),
+        "input_stored": summary.has_input,
+        "redriven": summary.redriven.map(|at| at.to_string()),
+    })
+}
+
 /// A record as JSON. The answer's headers and body only if `body`.
-pub(super) fn record(record: &Record, now: Timestamp, body: bool) -> Value {
+pub(crate) fn record(record: &Record, now: Timestamp, body: bool) -> Value {
     let record = record.lapsed(now).unwrap_or_else(|| record.clone());
     let operation = &record.operation;
     let mut value = json!({
@@ -72,6 +100,10 @@ pub(super) fn record(record: &Record, now: Timestamp, body: bool) -> Value {
         "state": record.state.name().as_str(),
         "fence": record.fence.get(),
         "tries": record.tries,
+        "crashes": record.crashes,
+        "last_error": record.last_error.as_ref().map(LastError::as_str),
+        "input_bytes": record.input.as_ref().map(|input| input.0.len()),
+        "redriven": record.redriven.map(|at| at.to_string()),
         "created": record.created.to_string(),
         "since": record.since.to_string(),
         "now": now.to_string(),
@@ -82,10 +114,12 @@ pub(super) fn record(record: &Record, now: Timestamp, body: bool) -> Value {
             deadline,
             run_until,
             after_failure,
+            starter,
         } => json!({
             "deadline": deadline.to_string(),
             "run_until": run_until.to_string(),
             "after_failure": after_failure.as_str(),
+            "started_by": starter.as_str(),
         }),
         State::Waiting { due } => json!({ "due": due.to_string() }),
         State::Unknown { cause, answer } => json!({ "cause": cause.as_str(), "answer": optional(answer, body) }),
@@ -124,7 +158,7 @@ fn describe(answer: &Answer, body: bool) -> Value {
 }
 
 /// A record for people: one value a line.
-pub(super) fn plain(out: &mut impl Write, shown: &Record, now: Timestamp, body: bool) -> io::Result<()> {
+pub(crate) fn plain(out: &mut impl Write, shown: &Record, now: Timestamp, body: bool) -> io::Result<()> {
     let value = record(shown, now, body);
     let Value::Object(fields) = &value else { return Ok(()) };
     let order = ["key", "name", "scope", "state"];

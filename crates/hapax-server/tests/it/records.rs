@@ -73,18 +73,27 @@ fn records_are_listed_shown_and_forgotten() {
     );
 
     drop(gateway);
-    let refused = records(&["forget", "k-2"]);
+    let unexplained = records(&["forget", "k-2"]);
+    assert_eq!(
+        (unexplained.code, unexplained.stderr.contains("--reason")),
+        (2, true),
+        "{unexplained:?}"
+    );
+    let refused = records(&["forget", "k-2", "--reason", "test"]);
     assert_eq!(
         (refused.code, refused.stderr.contains("--even-unknown")),
         (1, true),
         "{refused:?}"
     );
-    let forgotten = records(&["forget", "k-2", "--even-unknown", "--json"]).json();
+    let forgotten = records(&["forget", "k-2", "--even-unknown", "--json", "--reason", "test"]).json();
     assert_eq!(
         (&forgotten["forgotten"], &forgotten["key"]),
         (&json!(true), &json!("k-2"))
     );
-    assert_eq!(records(&["forget", "k-1", "--scope", scope]).code, 0);
+    assert_eq!(
+        records(&["forget", "k-1", "--scope", scope, "--reason", "test"]).code,
+        0
+    );
     let gateway = Gateway::before(shop.addr, directory.path(), &["--scope", "header:X-Shop"]);
     let again = gateway.send(&Ask::order("k-1", 1).header("X-Shop", "north"));
     assert!(!again.is_replay(), "it runs again");
@@ -129,7 +138,7 @@ fn migrations_go_up_and_down() {
     let up = migrate(&[]);
     assert_eq!(
         (up.code, up.stdout.as_str()),
-        (0, "applied migration 1 (records)\n"),
+        (0, "applied migration 1 (records)\napplied migration 2 (queue)\n"),
         "{up:?}"
     );
     assert_eq!(migrate(&[]).stdout, "nothing to do\n");
@@ -145,7 +154,7 @@ fn migrations_go_up_and_down() {
     );
     assert_eq!(
         migrate(&["--dry-run", "--to", "0"]).stdout,
-        "would revert migration 1 (records)\n"
+        "would revert migration 2 (queue)\nwould revert migration 1 (records)\n"
     );
     let status = hapax(&["migrate", "status", "--store", &store]);
     assert!(
@@ -153,7 +162,10 @@ fn migrations_go_up_and_down() {
         "{status:?}"
     );
     assert_eq!(migrate(&["--to", "7"]).code, 2);
-    assert_eq!(migrate(&["--to", "0"]).stdout, "reverted migration 1 (records)\n");
+    assert_eq!(
+        migrate(&["--to", "0"]).stdout,
+        "reverted migration 1 (records)\nreverted migration 2 (queue)\n"
+    );
     let unusable = hapax(&["records", "ls", "--store", &store]);
     assert_eq!(unusable.code, 3, "{unusable:?}");
     assert!(unusable.stderr.contains("hapax migrate --store"), "{unusable:?}");

@@ -5,6 +5,7 @@
 
 mod backend;
 mod http;
+pub(crate) mod shelf;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -291,6 +292,15 @@ impl ShopServer {
             process,
             _directory: directory,
         }
+    }
+
+    /// After it was killed: starts it again, at the same address and on the same database.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        let mut command = program();
+        command.arg("demo-shop").arg("--db").arg(&self.database);
+        self.process = Process::spawn(command.arg("--listen").arg(self.addr.to_string()));
+        assert_eq!(self.process.address("listening on "), self.addr);
     }
 
     /// What really happened.
