@@ -4,15 +4,18 @@
 //! Counters are plain atomics that [`prometheus`] renders: an event costs a few nanoseconds, and nothing is allocated.
 
 pub(crate) mod access;
+pub(crate) mod census;
+pub(crate) mod destinations;
 pub(crate) mod log;
 pub(crate) mod prometheus;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use hapax::core::{Outcome, Refusal, StateName};
+use hapax::core::{Census, Outcome, Refusal, StateName, Timestamp};
 use hapax::{Event, Observer};
 
 /// A number that only grows.
@@ -81,7 +84,7 @@ fn told(refusal: &Refusal) -> usize {
     }
 }
 
-const STEPS: [&str; 5] = ["claim", "renew", "finish", "read", "sweep"];
+const STEPS: [&str; 8] = ["claim", "renew", "finish", "read", "enqueue", "take", "amend", "sweep"];
 
 /// Everything that is counted. One for the process.
 #[derive(Debug, Default)]
@@ -100,9 +103,13 @@ pub(crate) struct Metrics {
     lapsed: Counter,
     stripped: Counter,
     forgotten: Counter,
+    work: work::WorkMetrics,
+    counted: census::Counted,
     pub(crate) http: access::HttpMetrics,
     /// When a failure of the store was last logged, in milliseconds since `started_at`.
     failure_logged: AtomicI64,
+    /// When an unknown outcome was last logged that no resolver could settle.
+    unresolved_logged: AtomicI64,
     started_at: Started,
 }
 
@@ -118,11 +125,16 @@ impl Default for Started {
 impl Observer for Metrics {
     fn event(&self, event: &Event<'_>) {
         self.count(event);
+        self.work.count(event);
         self.log(event);
     }
 }
 
 impl Metrics {
+    fn counted(&self, census: Census, at: Timestamp) {
+        self.counted.set(census, at);
+    }
+
     fn count(&self, event: &Event<'_>) {
         match event {
             Event::Started { .. } => self.started.add(1),
@@ -173,7 +185,36 @@ impl Metrics {
                 operation = %operation.id(), %fence, "a run goes on, but its claim ends: it took longer than max_run"
             ),
             Event::Panicked { operation } => tracing::error!(operation = %operation.id(), "a handler panicked"),
-            Event::StoreFailed { step, error } if self.may_log_failure() => {
+            Event::Died { operation, reason } => tracing::info!(
+                operation = %operation.id(), name = %operation.name(), reason = reason.as_str(),
+                "a dead letter: no retry will mend it (hapax dead ls)"
+            ),
+            Event::Resolved { operation, by, state } => tracing::info!(
+                operation = %operation.id(), name = %operation.name(), by, %state, "an unknown outcome was settled"
+            ),
+            Event::Unresolved { operation, saw } if self.may_log(&self.unresolved_logged) => tracing::warn!(
+                operation = %operation.id(), name = %operation.name(), saw,
+                "nobody can tell yet what became of an operation: it is asked about again"
+            ),
+            Event::Unattended { operation } => tracing::warn!(
+                operation = %operation.id(), name = %operation.name(),
+                "nobody knows whether an operation happened, and no probe is there to be asked"
+            ),
+            Event::Suspect { operation, crashes } => tracing::warn!(
+                operation = %operation.id(), name = %operation.name(), crashes,
+                "an operation runs alone: it may have crashed its process"
+            ),
+            Event::Retried {
+                operation,
+                class,
+                after,
+                tries,
+            } => tracing::debug!(operation = %operation.id(), class = class.as_str(), ?after, tries, "to be run again"),
+            Event::PutOff { operation, after, by } => {
+                tracing::debug!(operation = %operation.id(), ?after, %by, "put off");
+            }
+            Event::Enqueued { operation, .. } => tracing::debug!(operation = %operation.id(), "accepted"),
+            Event::StoreFailed { step, error } if self.may_log(&self.failure_logged) => {
                 tracing::warn!(step, %error, "the store failed");
             }
             Event::Swept(swept) => tracing::debug!(
@@ -200,14 +241,10 @@ impl Metrics {
         }
     }
 
-    /// A store that is down fails every request: one line a second says enough.
-    fn may_log_failure(&self) -> bool {
+    /// A store or a backend that is down fails every request: one line a second says enough.
+    fn may_log(&self, logged: &AtomicI64) -> bool {
         let now = i64::try_from(self.started_at.0.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let last = self.failure_logged.load(Relaxed);
-        (last == 0 || now - last >= 1000)
-            && self
-                .failure_logged
-                .compare_exchange(last, now.max(1), Relaxed, Relaxed)
-                .is_ok()
+        let last = logged.load(Relaxed);
+        (last == 0 || now - last >= 1000) && logged.compare_exchange(last, now.max(1), Relaxed, Relaxed).is_ok()
     }
 }

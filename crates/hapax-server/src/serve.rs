@@ -7,6 +7,7 @@ mod admin;
 mod backend;
 mod door;
 mod gate;
+mod probe;
 mod scope;
 
 use std::io::{self, Write};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use hapax::core::Store;
 use hapax::http::Idempotency;
-use hapax::{Engine, Sweeper};
+use hapax::{Engine, Runner, Sweeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower_layer::Layer;
 
@@ -23,14 +24,18 @@ use crate::config::Config;
 use crate::config::values::StoreUrl;
 use crate::demo::shop::parent_gone;
 use crate::exit::{Exit, Failure};
+use crate::gateway::body::Body;
 use crate::gateway::listener::{Drained, Listener, Stop, server_tls};
-use crate::gateway::upstream::{Target, Upstream};
+use crate::gateway::upstream::{AnswerBody, Target, Upstream};
 use crate::observe::Metrics;
 use crate::observe::access::AccessLog;
+use crate::observe::census;
+use crate::observe::destinations::Destinations;
 use crate::observe::log::{self, Sink};
 use crate::store;
 use admin::Admin;
 use backend::Backend;
+use door::Door;
 use gate::Gate;
 
 /// Serves until a signal, or (`with_parent`) until standard input ends.
@@ -68,19 +73,24 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         None => None,
     };
     announce(&config, &gateway, admin.as_ref())?;
+    warn_of_clear_text(&config);
+    let watch = tokio::spawn(gateway.destinations.clone().watch());
+    let census = admin
+        .as_ref()
+        .map(|_| tokio::spawn(census::repeat(gateway.engine.clone(), Arc::clone(&metrics))));
     let sweeper = tokio::spawn(Sweeper::default().run(Arc::clone(&store), metrics.clone()));
     let admin = admin.map(|listener| {
         let admin = Admin {
             engine: gateway.engine.clone(),
             metrics: Arc::clone(&metrics),
+            destinations: gateway.destinations.clone(),
             stop: stop.clone(),
         };
         tokio::spawn(admin.serve(listener))
     });
     let ended = until_stopped(gateway, stop, &mut signals, with_parent).await;
-    sweeper.abort();
-    if let Some(admin) = admin {
-        admin.abort();
+    for task in [Some(watch), Some(sweeper), census, admin].into_iter().flatten() {
+        task.abort();
     }
     ended
 }
@@ -91,6 +101,9 @@ struct Gateway {
     listener: Listener,
     address: SocketAddr,
     make: Box<dyn Fn(usize) -> Gate + Send + Sync>,
+    destinations: Destinations,
+    /// Where there is something that it could run.
+    runner: Option<Runner>,
 }
 
 impl Gateway {
@@ -98,16 +111,24 @@ impl Gateway {
         let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
         let engine = Engine::shared(Arc::clone(store), door::engine(config), metrics.clone());
         let scope = scope::extractor(config, &store.secret()).map_err(|error| usage(&error))?;
-        let routes = door::routes(config).map_err(|error| usage(&error))?;
-        let layer = Idempotency::with_limits(engine.clone(), scope, routes, &door::limits(config));
         let url = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
         let target = Target::parse(&url).map_err(|error| usage(&error))?;
         let tls = door::upstream_tls(config).map_err(|error| usage(&error))?;
+        let limits = door::upstream(config);
+        // For the runner and for probes, which have no worker of their own.
+        let upstream = Upstream::new(target.clone(), Arc::clone(&tls), limits.clone());
+        let Door { routes, destinations } = Door::new(config, &upstream).map_err(|error| usage(&error))?;
+        let layer = Idempotency::with_limits(engine.clone(), scope, routes, &door::limits(config));
+        let service = layer.layer(Backend::new(upstream, Arc::clone(metrics)));
+        // A crash of the gateway is never an operation's fault: it only passes requests on.
+        let has_work = config.runner.enabled && !service.handlings(false).is_empty();
+        let runner =
+            has_work.then(|| service.equip::<Body, AnswerBody>(Runner::new(&engine, door::runner(config)), false));
         let listener = bind(config)?;
         let address = listener
             .local_addr()
             .map_err(|error| Failure::new(Exit::Internal, format!("cannot read the port: {error}")))?;
-        let (limits, metrics) = (door::upstream(config), Arc::clone(metrics));
+        let metrics = Arc::clone(metrics);
         let (access, profile) = (AccessLog::new(&config.log, sink), door::profile(config));
         let make = move |_worker| {
             let upstream = Upstream::new(target.clone(), Arc::clone(&tls), limits.clone());
@@ -119,6 +140,8 @@ impl Gateway {
             listener,
             address,
             make: Box::new(make),
+            destinations,
+            runner,
         })
     }
 }
@@ -152,6 +175,18 @@ fn cannot_listen(flag: &str, address: SocketAddr, error: &io::Error) -> Failure 
         Exit::Unreachable,
         format!("cannot listen on {address}: {error}; {help}"),
     )
+}
+
+/// What was never said to be secret is stored as it is, which should surprise nobody.
+fn warn_of_clear_text(config: &Config) {
+    let routes = config.routes.iter().map(Some);
+    let any_async = routes.chain([None]).any(|route| door::is_async(config, route));
+    if any_async && config.input.key_files.is_empty() {
+        tracing::warn!(
+            "requests accepted with respond-async are stored in clear text, credentials included; to encrypt them: \
+             (umask 077; openssl rand -hex 32 > input.key), and [input] key_files = [\"input.key\"]"
+        );
+    }
 }
 
 /// Says what is protected and where. The line `listening on URL` comes last, when clients can connect.
@@ -211,7 +246,19 @@ impl Signals {
 }
 
 async fn until_stopped(gateway: Gateway, stop: Stop, signals: &mut Signals, with_parent: bool) -> Result<(), Failure> {
-    let mut serving = std::pin::pin!(gateway.listener.serve(gateway.make, stop.clone()));
+    let running = gateway.runner.map(|runner| {
+        let stop = stop.clone();
+        tokio::spawn(async move { runner.run(stop.wait()).await })
+    });
+    let serving = gateway.listener.serve(gateway.make, stop.clone());
+    let mut serving = std::pin::pin!(async {
+        let mut drained = serving.await?;
+        if let Some(running) = running {
+            // It does not panic; if it did, its runs are found by the next start.
+            drained.left += running.await.unwrap_or(0);
+        }
+        Ok(drained)
+    });
     tokio::select! {
         ended = &mut serving => return conclude(ended),
         () = signals.next() => {}

@@ -39,6 +39,8 @@ pub(crate) struct NewPoints {
 pub(crate) enum Ask {
     Accept(Wanted, Origin),
     Find(Kind, i64),
+    /// The order that this `Hapax-Operation` made.
+    FindOrderOf(String),
 }
 
 /// The headers of the request behind an effect, as received; what the oracle counts by.

@@ -25,6 +25,7 @@ pub(crate) fn router(shop: Shop) -> Router {
         .route("/payments", post(create::<NewPayment>))
         .route("/points", post(create::<NewPoints>))
         .route("/orders/{id}", get(|s, id| find(Kind::Order, s, id)))
+        .route("/orders/by-operation/{operation}", get(find_order_of))
         .route("/payments/{id}", get(|s, id| find(Kind::Payment, s, id)))
         .route("/points/{id}", get(|s, id| find(Kind::Points, s, id)))
         .route("/healthz", get(|| async { axum::Json(json!({ "status": "ok" })) }))
@@ -84,6 +85,14 @@ async fn find(kind: Kind, State(shop): State<Shop>, id: Result<Path<i64>, PathRe
         return Problem::new(404, "not-found", "an id is a whole number").into_response();
     };
     match shop.ask(Ask::Find(kind, id)).await {
+        Ok(row) => axum::Json(row).into_response(),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// Whether an operation had its effect, for a probe.
+async fn find_order_of(State(shop): State<Shop>, Path(operation): Path<String>) -> Response {
+    match shop.ask(Ask::FindOrderOf(operation)).await {
         Ok(row) => axum::Json(row).into_response(),
         Err(refusal) => refused(refusal),
     }

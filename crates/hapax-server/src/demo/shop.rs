@@ -1,7 +1,7 @@
 //! The shop of the demo as a process.
 
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -15,12 +15,15 @@ pub(crate) struct DemoShop {
     /// Its database
     #[arg(long)]
     db: PathBuf,
+    /// Where clients connect
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
     /// Serve the files of this folder too
     #[arg(long)]
     pages: Vec<PathBuf>,
 }
 
-/// Serves on a free port until standard input ends.
+/// Serves until standard input ends.
 ///
 /// # Errors
 /// If the database or the port cannot be had.
@@ -33,7 +36,7 @@ pub(crate) fn run(args: &DemoShop) -> Result<(), Failure> {
             ..Options::default()
         };
         let shop = Shop::open(&args.db, options).map_err(|error| failed(&error))?;
-        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(|error| failed(&error))?;
+        let listener = listen(args.listen).map_err(|error| failed(&error))?;
         let address = listener.local_addr().map_err(|error| failed(&error))?;
         let mut out = io::stdout();
         writeln!(out, "listening on {address}")?;

@@ -14,7 +14,7 @@ use super::{Counter, Histogram};
 use crate::config::{Level, Log, LogFormat};
 
 /// Verdicts that are no problem. `passed` is a request that the door let through without a look.
-const VERDICTS: [&str; 8] = [
+const VERDICTS: [&str; 13] = [
     "passed",
     "done",
     "released",
@@ -23,6 +23,11 @@ const VERDICTS: [&str; 8] = [
     "repeated",
     "unprotected",
     "status",
+    "accepted",
+    "breaker-open",
+    "quota.new_per_second",
+    "quota.in_flight",
+    "quota.records",
 ];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use hapax::core::StateName;
 
+use super::destinations::Destinations;
 use super::{BUCKETS_US, Counter, Histogram, Metrics, STEPS, TOLD};
 
 /// What is measured elsewhere, at the moment of a scrape.
@@ -21,7 +22,7 @@ pub(crate) struct Now {
 }
 
 /// All metrics as text.
-pub(crate) fn render(metrics: &Metrics, now: Now) -> String {
+pub(crate) fn render(metrics: &Metrics, now: Now, destinations: &Destinations) -> String {
     let mut page = Page(String::with_capacity(8 * 1024));
     metrics.http.render(&mut page);
     page.counter(
@@ -78,6 +79,9 @@ pub(crate) fn render(metrics: &Metrics, now: Now) -> String {
         "step",
         &failed,
     );
+    metrics.work.render(&mut page);
+    metrics.counted.render(&mut page);
+    destinations.render(&mut page);
     let swept = [
         ("lapsed", &metrics.lapsed),
         ("stripped", &metrics.stripped),
@@ -130,6 +134,24 @@ impl Page {
         self.head(name, help, "counter");
         for (value, counter) in counters {
             let _ = writeln!(self.0, "{name}{{{label}=\"{value}\"}} {}", counter.get());
+        }
+    }
+
+    /// Values of one metric, each with its labels. Names of routes are all that comes from the configuration.
+    pub(super) fn labelled<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: &str,
+        values: &[([(&str, &str); N], f64)],
+    ) {
+        self.head(name, help, kind);
+        for (labels, value) in values {
+            let shown = labels.map(|(label, text)| {
+                let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+                format!("{label}=\"{text}\"")
+            });
+            let _ = writeln!(self.0, "{name}{{{}}} {value}", shown.join(","));
         }
     }
 

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use hapax::core::StateName;
-use hapax::http::{Problem, Verdict};
+use hapax::http::{Problem, QuotaLimit, Verdict};
 
+use super::destinations::Destinations;
 use super::prometheus::{Now, render};
 use super::{BUCKETS_US, Metrics, STEPS, TOLD};
 
@@ -12,7 +13,7 @@ fn a_histogram_puts_each_time_into_its_bucket() {
     for us in [0, BUCKETS_US[0], BUCKETS_US[0] + 1, 60_000_000] {
         metrics.run_time.record(Duration::from_micros(us));
     }
-    let page = render(&metrics, Now::default());
+    let page = render(&metrics, Now::default(), &Destinations::default());
     for line in [
         r#"hapax_run_seconds_bucket{le="0.0005"} 2"#,
         r#"hapax_run_seconds_bucket{le="0.001"} 3"#,
@@ -36,13 +37,25 @@ fn every_verdict_has_a_counter() {
         Verdict::Repeated,
         Verdict::Unprotected,
         Verdict::Status,
+        Verdict::Accepted,
+        Verdict::BreakerOpen,
     ];
     let problems = Problem::ALL.iter().map(|problem| Verdict::Refused(*problem));
-    for verdict in verdicts.into_iter().chain(problems).map(Some).chain([None]) {
+    let limits = QuotaLimit::ALL.into_iter().map(Verdict::OverQuota);
+    for verdict in verdicts
+        .into_iter()
+        .chain(limits)
+        .chain(problems)
+        .map(Some)
+        .chain([None])
+    {
         metrics.http.answered(verdict, 200, Duration::ZERO);
         let word = verdict.map_or("passed", Verdict::as_str);
         let line = format!("hapax_requests_total{{verdict=\"{word}\"}} 1");
-        assert!(render(&metrics, Now::default()).contains(&line), "no {line}");
+        assert!(
+            render(&metrics, Now::default(), &Destinations::default()).contains(&line),
+            "no {line}"
+        );
     }
 }
 

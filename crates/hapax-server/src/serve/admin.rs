@@ -21,12 +21,14 @@ use tokio::time::timeout;
 
 use crate::gateway::listener::Stop;
 use crate::observe::Metrics;
+use crate::observe::destinations::Destinations;
 use crate::observe::prometheus::{self, Now};
 
 /// What the pages are made of.
 pub(super) struct Admin {
     pub(super) engine: Engine,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) destinations: Destinations,
     pub(super) stop: Stop,
 }
 
@@ -144,7 +146,7 @@ impl Admin {
             clock_jump_seconds: clock.jump.unwrap_or_default().as_secs_f64(),
             draining: self.stop.is_asked(),
         };
-        let text = prometheus::render(&self.metrics, now);
+        let text = prometheus::render(&self.metrics, now, &self.destinations);
         page(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
     }
 

@@ -4,14 +4,22 @@ use std::sync::Arc;
 
 use hapax::core::{AfterFailure as CoreAfterFailure, Name, Retention};
 use hapax::http::{
-    Limits, Pointer, Profile as DoorProfile, Recipe, Route as DoorRoute, RouteBuilder, Routes, StoreDown,
+    InputSeal, Limits, Pointer, Profile as DoorProfile, Quota, Recipe, Route as DoorRoute, RouteBuilder, Routes,
+    StoreDown,
 };
-use hapax::{EngineOptions, RunOptions};
+use hapax::retry::Destination;
+use hapax::{EngineOptions, Resolver, RunOptions, RunnerOptions};
 use http::{HeaderName, StatusCode};
 
+use super::probe::Probe;
+use crate::config::input::read_key;
+use crate::config::retention::settle;
+use crate::config::retry;
 use crate::config::values::{Header, Pointer as PointerText, Status};
 use crate::config::{AfterFailure, Config, Forwarded, Profile, Route, UpstreamHost, WhenStoreIsDown, default_methods};
 use crate::gateway::limits::{Forwarded as GatewayForwarded, HostPolicy, ListenerLimits, UpstreamLimits};
+use crate::gateway::upstream::Upstream;
+use crate::observe::destinations::Destinations;
 
 pub(super) fn engine(config: &Config) -> EngineOptions {
     EngineOptions {
@@ -76,21 +84,113 @@ pub(super) fn profile(config: &Config) -> DoorProfile {
     }
 }
 
-/// All routes; what no pattern fits is protected too, under the name `default`.
-///
-/// # Errors
-/// What does not make sense, and what to write instead.
-pub(super) fn routes(config: &Config) -> Result<Routes, String> {
-    let name = Name::new("default").map_err(|error| error.to_string())?;
-    let fallback = builder(config, None, name).build().map_err(|error| error.to_string())?;
-    let mut routes = Routes::new();
-    for route in &config.routes {
-        let built = builder(config, Some(route), route.name.0.clone())
-            .build()
-            .map_err(|error| error.to_string())?;
-        routes = routes.route(&route.path, built).map_err(|error| error.to_string())?;
+pub(super) fn runner(config: &Config) -> RunnerOptions {
+    RunnerOptions {
+        concurrency: config.runner.concurrency as usize,
+        poll: config.runner.poll.0,
+        drain: config.timeouts.drain.0,
     }
-    Ok(routes.fallback(fallback))
+}
+
+/// What is made of the routes.
+pub(super) struct Door {
+    pub(super) routes: Routes,
+    /// The backend, and each route that has a policy of its own towards it.
+    pub(super) destinations: Destinations,
+}
+
+impl Door {
+    /// All routes; what no pattern fits is protected too, under the name `default`. `upstream` is what probes ask.
+    ///
+    /// # Errors
+    /// What does not make sense, and what to write instead.
+    pub(super) fn new(config: &Config, upstream: &Upstream) -> Result<Self, String> {
+        let main = destination(config, None)?;
+        let mut destinations = vec![("upstream".to_owned(), main.clone())];
+        let maker = Maker {
+            config,
+            upstream,
+            seal: seal(config)?,
+        };
+        let name = Name::new("default").map_err(|error| error.to_string())?;
+        let fallback = maker.route(None, name, main.clone())?;
+        let mut routes = Routes::new();
+        for route in &config.routes {
+            let destination = match &route.retry {
+                None => main.clone(),
+                Some(_) => {
+                    let own = destination(config, Some(route))?;
+                    destinations.push((route.name.to_string(), own.clone()));
+                    own
+                }
+            };
+            let built = maker.route(Some(route), route.name.0.clone(), destination)?;
+            routes = routes.route(&route.path, built).map_err(|error| error.to_string())?;
+        }
+        Ok(Self {
+            routes: routes.fallback(fallback),
+            destinations: Destinations::new(destinations),
+        })
+    }
+}
+
+fn destination(config: &Config, route: Option<&Route>) -> Result<Destination, String> {
+    Destination::new(retry::policy(config, route)).map_err(|error| error.to_string())
+}
+
+/// The keys that stored requests are encrypted with, the first one to encrypt.
+fn seal(config: &Config) -> Result<Option<InputSeal>, String> {
+    let mut seal: Option<InputSeal> = None;
+    for file in &config.input.key_files {
+        let key = read_key(file.path()).map_err(|problem| problem.to_string())?;
+        seal = Some(match seal {
+            None => InputSeal::new(&key),
+            Some(seal) => seal.also(&key),
+        });
+    }
+    Ok(seal)
+}
+
+/// What routes are made with.
+struct Maker<'a> {
+    config: &'a Config,
+    upstream: &'a Upstream,
+    seal: Option<InputSeal>,
+}
+
+impl Maker<'_> {
+    fn route(&self, route: Option<&Route>, name: Name, destination: Destination) -> Result<DoorRoute, String> {
+        let config = self.config;
+        let probe = route.and_then(|route| route.probe.as_ref()).or(config.probe.as_ref());
+        let resolvers: Vec<Arc<dyn Resolver>> = probe
+            .map(|probe| Probe::new(probe, self.upstream.clone(), destination.clone()))
+            .into_iter()
+            .collect();
+        builder(config, route, name)
+            .retry(destination)
+            .respond_async(is_async(config, route))
+            .input_seal(self.seal.clone())
+            .resolvers(resolvers)
+            .quota(quota(config))
+            .build()
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Whether requests of a route are accepted to be run later.
+pub(super) fn is_async(config: &Config, route: Option<&Route>) -> bool {
+    route
+        .and_then(|route| route.respond_async)
+        .unwrap_or(config.respond_async)
+}
+
+fn quota(config: &Config) -> Option<Quota> {
+    let quota = &config.quota;
+    (!quota.is_empty()).then_some(Quota {
+        new_per_second: quota.new_per_second,
+        in_flight: quota.in_flight,
+        records: quota.records,
+    })
 }
 
 /// A route with what it says itself, and what holds for all routes where it says nothing.
@@ -113,6 +213,9 @@ fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
             replay_for: either!(replay_for).0,
             remember_for: either!(remember_for).0,
         },
+        settle: settle(config, route).0,
+        // Where there is a probe, the door says so.
+        attended: false,
     };
     let request = route
         .and_then(|route| route.request_body)
@@ -171,6 +274,11 @@ pub(super) fn upstream_tls(config: &Config) -> Result<Arc<rustls::ClientConfig>,
         let ca = config.tls.upstream_ca.as_ref().map(|file| file.path());
         return crate::gateway::upstream::client_tls(ca).map_err(|error| error.to_string());
     }
+    no_tls()
+}
+
+/// TLS that trusts nobody, for a plain backend.
+pub(super) fn no_tls() -> Result<Arc<rustls::ClientConfig>, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -13,6 +13,19 @@ pub(super) fn apply(conn: &Connection, ask: &Ask, natural_keys: bool) -> Applied
         Ask::Accept(Wanted::Order(new), origin) => order(conn, new, origin, natural_keys),
         Ask::Accept(Wanted::Payment(new), origin) => payment(conn, new, origin),
         Ask::Accept(Wanted::Points(new), origin) => points(conn, new, origin),
+        Ask::FindOrderOf(operation) => {
+            let kind = Kind::Order;
+            let id = conn
+                .query_row("SELECT id FROM orders WHERE operation = ?1", [operation], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            let row = id.map(|id| find(conn, kind, id)).transpose()?.flatten();
+            Ok(row.ok_or(Refusal::NotFound {
+                kind,
+                id: id.unwrap_or(0),
+            }))
+        }
         Ask::Find(kind, id) => Ok(find(conn, *kind, *id)?.ok_or(Refusal::NotFound { kind: *kind, id: *id })),
     }
 }

@@ -1,0 +1,173 @@
+//! `Prefer: respond-async`: accepted now, run later, once, whatever happens in between.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Answer, Ask, Gateway, HeldBackend, PATIENCE, ShopServer};
+
+/// An order to be run later.
+fn order(key: &str) -> Ask {
+    Ask::order(key, 1).header("Prefer", "respond-async")
+}
+
+#[track_caller]
+fn accepted(answer: &Answer) -> String {
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.header("preference-applied"), Some("respond-async"), "{answer:?}");
+    answer.header("location").unwrap().to_owned()
+}
+
+/// Asks for the status until the operation is in this state.
+#[track_caller]
+fn wait_for(gateway: &Gateway, location: &str, state: &str) -> Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = gateway.send(&Ask::get(location));
+        let json: Value = serde_json::from_str(&answer.body).unwrap();
+        if json["state"] == state {
+            return json;
+        }
+        assert!(
+            Instant::now() < until,
+            "never {state}: {json} {}",
+            gateway.process.log()
+        );
+    }
+}
+
+/// An address that nobody listens on.
+fn nobody() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+#[test]
+fn an_accepted_request_runs_once_and_is_replayed() {
+    let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::before(shop.addr, directory.path(), &["--respond-async"]);
+    gateway.process.wait_for_log("stored in clear text");
+    let location = accepted(&gateway.send(&order("k-1")));
+    assert_eq!(location, "/.hapax/operations/k-1");
+    let status = wait_for(&gateway, &location, "done");
+    assert_eq!(
+        (&status["answer"]["status"], &status["needs_help"]),
+        (&201.into(), &false.into())
+    );
+    let replayed = gateway.send(&order("k-1"));
+    assert!(replayed.status == 201 && replayed.is_replay(), "{replayed:?}");
+    assert!(
+        gateway.send(&Ask::order("k-1", 1)).is_replay(),
+        "without the preference too"
+    );
+    assert_eq!(shop.effects(), 1);
+    for (metric, value) in [
+        ("hapax_async_accepted_total", 1.0),
+        (r#"hapax_runner_taken_total{to="run"}"#, 1.0),
+        (r#"hapax_requests_total{verdict="accepted"}"#, 1.0),
+        ("hapax_duplicates_absorbed_total", 2.0),
+    ] {
+        assert_eq!(gateway.metric(metric), value, "{metric}");
+    }
+}
+
+#[test]
+fn without_leave_the_preference_is_ignored() {
+    let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::before(shop.addr, directory.path(), &[]);
+    assert_eq!(gateway.send(&order("k-1")).status, 201);
+}
+
+#[test]
+fn an_accepted_request_survives_a_kill() {
+    let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
+    let mut gateway = Gateway::before(nobody(), directory.path(), &["--respond-async"]);
+    let location = accepted(&gateway.send(&order("k-1")));
+    assert_eq!(accepted(&gateway.send(&order("k-1"))), location, "the same as before");
+    gateway.process.kill();
+    assert_eq!(shop.effects(), 0);
+    let gateway = Gateway::before(shop.addr, directory.path(), &["--respond-async", "--lease", "1s"]);
+    wait_for(&gateway, &location, "done");
+    assert!(gateway.send(&order("k-1")).is_replay());
+    assert_eq!(shop.effects(), 1);
+}
+
+#[test]
+fn a_run_in_progress_is_ended_before_the_process_is() {
+    let (backend, directory) = (HeldBackend::start(), tempfile::tempdir().unwrap());
+    let mut gateway = Gateway::before(backend.addr, directory.path(), &["--respond-async"]);
+    let location = accepted(&gateway.send(&order("k-1")));
+    let held = backend.next();
+    assert!(
+        held.text.to_ascii_lowercase().contains("idempotency-key: k-1"),
+        "{}",
+        held.text
+    );
+    gateway.process.signal(Signal::TERM);
+    gateway.process.wait_for_log("stopping");
+    held.answer("made");
+    assert!(gateway.process.wait().success(), "{}", gateway.process.log());
+    let gateway = Gateway::before(backend.addr, directory.path(), &["--respond-async"]);
+    wait_for(&gateway, &location, "done");
+    assert_eq!(gateway.send(&order("k-1")).body, "made");
+}
+
+/// Whether a text is anywhere in the files of a database.
+fn is_at_rest(directory: &Path, text: &str) -> bool {
+    let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
+    let mut databases = files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("hapax.db"));
+    databases.any(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
+}
+
+#[test]
+fn a_stored_request_is_not_readable_at_rest() {
+    let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
+    let key_file = |name: &str, digit: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, digit.repeat(64)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (old, new) = (key_file("old.key", "1"), key_file("new.key", "2"));
+    let secret = |key: &str| order(key).body(r#"{"customer":"zanzibar","item":"tea","quantity":1}"#);
+    let start = |upstream, key_files: &[&str]| {
+        let file = directory.path().join("hapax.toml");
+        let text =
+            format!("respond_async = true\nscope = \"none\"\nlease = \"1s\"\n[input]\nkey_files = {key_files:?}\n");
+        std::fs::write(&file, text).unwrap();
+        Gateway::before(upstream, directory.path(), &["--config", file.to_str().unwrap()])
+    };
+
+    let mut gateway = start(nobody(), &[&old]);
+    let location = accepted(&gateway.send(&secret("k-1")));
+    gateway.process.kill();
+    assert!(!is_at_rest(directory.path(), "zanzibar"), "encrypted");
+    assert!(is_at_rest(directory.path(), "k-1"), "the files are the right ones");
+
+    let mut gateway = start(shop.addr, &[&new, &old]);
+    wait_for(&gateway, &location, "done");
+    assert!(
+        !gateway.process.log().contains("clear text"),
+        "{}",
+        gateway.process.log()
+    );
+    gateway.process.kill();
+    assert_eq!(shop.effects(), 1, "what the old key sealed is run after a rotation");
+
+    let mut gateway = start(nobody(), &[]);
+    let location = accepted(&gateway.send(&secret("k-2")));
+    gateway.process.kill();
+    assert!(is_at_rest(directory.path(), "zanzibar"), "without a key, as it came");
+    let gateway = start(shop.addr, &[&new]);
+    wait_for(&gateway, &location, "done");
+    assert_eq!(shop.effects(), 2, "what is plain is run with a key too");
+}
