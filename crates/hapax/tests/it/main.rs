@@ -3,3 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod http;
+#[cfg(feature = "sqlite")]
+mod worker;
