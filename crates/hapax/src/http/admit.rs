@@ -113,14 +113,18 @@ pub(super) async fn behind(shared: &Shared, route: usize, arrival: &Arrival, blo
 }
 
 /// A place for an operation that has its record, and so adds none.
-pub(super) async fn known(shared: &Shared, route: usize, arrival: &Arrival, hit: Hit) -> Result<Place, Hit> {
-    let Some(quotas) = shared.routes.entry(route).quotas.as_ref().filter(|_| hit.is_records()) else {
-        return Err(hit);
-    };
+async fn known(shared: &Shared, route: usize, arrival: &Arrival, hit: Hit) -> Result<Place, Hit> {
     match shared.engine.store().read(arrival.operation.id()).await {
-        Ok((_, Some(_))) => quotas.enter_known(arrival.operation.scope()),
+        Ok((_, Some(_))) => despite(shared, route, arrival, hit),
         _ => Err(hit),
     }
+}
+
+/// A place for an operation that has its record, if that is all that was missing.
+pub(super) fn despite(shared: &Shared, route: usize, arrival: &Arrival, hit: Hit) -> Result<Place, Hit> {
+    let quotas = shared.routes.entry(route).quotas.as_ref();
+    let quotas = quotas.filter(|_| hit.is_records()).ok_or(hit)?;
+    quotas.enter_known(arrival.operation.scope())
 }
 
 /// When to ask again while the breaker says no.

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::problem::whole_seconds;
+use super::quota::{Hit, Place};
 use super::report::Verdict;
 use super::service::Shared;
 use super::{admit, percent, reply, seal, status, stored};
@@ -31,13 +32,9 @@ pub(super) async fn accept<B: From<Bytes>>(
     let profile = entry.route.profile;
     let mut place = match admit::in_quota(shared, route, arrival.operation.scope()) {
         Ok(place) => place,
-        Err(hit) => match shared.engine.peek(&arrival).await {
-            Err(_) => return reply::problem(reply::store_down(), profile),
-            Ok(Some(refusal)) => return told(shared, route, &arrival.operation, refusal),
-            Ok(None) => match admit::known(shared, route, &arrival, hit).await {
-                Ok(place) => Some(place),
-                Err(hit) => return (hit.details().response(profile), Verdict::OverQuota(hit.limit)),
-            },
+        Err(hit) => match beyond(shared, route, &arrival, hit).await {
+            Ok(place) => Some(place),
+            Err(answer) => return answer,
         },
     };
     let operation = arrival.operation.clone();
@@ -57,6 +54,31 @@ pub(super) async fn accept<B: From<Bytes>>(
             }
         },
         Err(_) => reply::problem(reply::store_down(), profile),
+    }
+}
+
+/// What becomes of a request that its quota would refuse: a place if that was a mistake, else the answer.
+async fn beyond<B: From<Bytes>>(
+    shared: &Arc<Shared>,
+    route: usize,
+    arrival: &Arrival,
+    hit: Hit,
+) -> Result<Place, (Response<B>, Verdict)> {
+    let profile = shared.routes.entry(route).route.profile;
+    let store_down = || Err(reply::problem(reply::store_down(), profile));
+    let refused = |hit: Hit| (hit.details().response(profile), Verdict::OverQuota(hit.limit));
+    let operation = &arrival.operation;
+    match shared.engine.peek(arrival).await {
+        Ok(None) => {}
+        Ok(Some(refusal)) => return Err(told(shared, route, operation, refusal)),
+        Err(_) => return store_down(),
+    }
+    match shared.engine.store().read(operation.id()).await {
+        // It is due: an arrival would run it, and a runner is about to.
+        Ok((_, Some(record))) if record.input.is_some() => Err(accepted(shared, operation, SOON)),
+        Ok((_, Some(_))) => admit::despite(shared, route, arrival, hit).map_err(refused),
+        Ok((_, None)) => Err(refused(hit)),
+        Err(_) => store_down(),
     }
 }
 

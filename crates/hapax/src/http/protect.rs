@@ -52,6 +52,13 @@ pub(super) struct Protected<S> {
 /// A request that was read whole. Boxed, since it goes through many futures.
 pub(super) type Whole = Box<(Parts, Bytes)>;
 
+/// A request that is ready to be run, if it may.
+struct Ready {
+    arrival: Arrival,
+    request: Whole,
+    admitted: Result<Option<Box<Admitted>>, Box<Blocked>>,
+}
+
 /// Why a request was refused before any claim.
 enum Early {
     Problem(Details),
@@ -81,13 +88,19 @@ where
     let mut arrived = Instant::now();
     let mut id = None;
     let (mut response, verdict, started) = match prepare(&shared, call.route, request, &mut id, &mut arrived).await {
-        Ok((arrival, request)) => match admit::at_once(&shared, call.route, &arrival, &request) {
-            Ok(admitted) => {
-                call.admitted = admitted;
-                run(call, arrival, request).await
-            }
-            Err(blocked) => Box::pin(detour(call, arrival, request, blocked)).await,
-        },
+        Ok(Ready {
+            arrival,
+            request,
+            admitted: Ok(admitted),
+        }) => {
+            call.admitted = admitted;
+            run(call, arrival, request).await
+        }
+        Ok(Ready {
+            arrival,
+            request,
+            admitted: Err(blocked),
+        }) => Box::pin(detour(call, arrival, request, *blocked)).await,
         Err(Early::Problem(details)) => finished(reply::problem(details, route.profile)),
         Err(Early::Body(error)) => finished(body_failed(error, route)),
         Err(Early::Store(request)) if route.when_store_is_down == StoreDown::RunUnprotected => {
@@ -112,16 +125,16 @@ fn finished<B>((response, verdict): (Response<Body<B>>, Verdict)) -> (Response<B
 /// Reads all of the request, up to its limits. Nothing is claimed before this.
 async fn prepare<ReqB>(
     shared: &Arc<Shared>,
-    route: usize,
+    index: usize,
     request: Request<ReqB>,
     id: &mut Option<OperationId>,
     arrived: &mut Instant,
-) -> Result<(Arrival, Whole), Early>
+) -> Result<Ready, Early>
 where
     ReqB: HttpBody<Data = Bytes>,
     ReqB::Error: Into<BoxError>,
 {
-    let entry = shared.routes.entry(route);
+    let entry = shared.routes.entry(index);
     let route = &entry.route;
     let invalid = |error: KeyError| Details::new(Problem::KeyInvalid, error.to_string());
     let (parts, body) = request.into_parts();
@@ -146,8 +159,13 @@ where
         options: route.run.clone(),
         wait: prefer::wait(&parts.headers, route.wait, route.max_wait),
     };
-    let body = asked.body().clone();
-    Ok((arrival, Box::new((parts, body))))
+    let request = Box::new((parts, asked.body().clone()));
+    let admitted = admit::at_once(shared, index, &arrival, &request).map_err(Box::new);
+    Ok(Ready {
+        arrival,
+        request,
+        admitted,
+    })
 }
 
 /// A body up to `limit` bytes, without trailers.

@@ -195,7 +195,10 @@ impl Quotas {
 
     async fn census(self: Arc<Self>, engine: Engine) {
         for taken in self.table().scopes.values_mut() {
-            taken.adding += std::mem::take(&mut taken.added);
+            // What is in flight may not be in the store yet.
+            let coming = taken.added.min(u64::from(taken.in_flight));
+            taken.adding += taken.added - coming;
+            taken.added = coming;
         }
         // Without a count, the last one stands.
         let Ok(census) = engine.store().census(true).await else {

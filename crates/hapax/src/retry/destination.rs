@@ -86,11 +86,19 @@ impl Destination {
     /// # Errors
     /// [`PolicyError`] if the policy makes no sense.
     pub fn new(policy: RetryPolicy) -> Result<Self, PolicyError> {
+        Self::seeded(policy, seed())
+    }
+
+    /// The same, with jitter that is the same for the same seed: for simulations.
+    ///
+    /// # Errors
+    /// [`PolicyError`] if the policy makes no sense.
+    pub fn seeded(policy: RetryPolicy, seed: u64) -> Result<Self, PolicyError> {
         policy.check()?;
         let gate = Gate {
             breaker: Breaker::new(policy.breaker, policy.limits.per_try),
             budget: Budget::new(policy.budget),
-            dice: seed(),
+            dice: seed,
             calls: 0,
             retries: 0,
             probes: 0,

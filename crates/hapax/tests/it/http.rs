@@ -2,12 +2,18 @@
 
 mod answers;
 mod bodies;
+mod breaker;
 mod client;
+mod door;
 mod failures;
 mod keys;
+mod later;
+mod quotas;
+mod retries;
 mod routes;
 mod runs;
 mod scopes;
+mod sealed;
 mod shaky;
 mod status;
 mod table;

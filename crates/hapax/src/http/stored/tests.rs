@@ -80,7 +80,10 @@ fn nonsense_is_refused() {
             b"\x01\0\0\0\x01A\0\0\0\x01/\0\0\0\x01\0\0\0\x01a\0\0\0\x01\n\0\0\0\0",
             "a header has no value",
         ),
-        (b"\x01\0\0\0\x01A\0\0\0\x01/\xff\xff\xff\xff\0\0\0\0", "it ends early"),
+        (
+            b"\x01\0\0\0\x01A\0\0\0\x01/\xff\xff\xff\xff\0\0\0\x01a\0\0\0\0",
+            "it ends early",
+        ),
         (b"\x01\0\0\0\x01A\0\0\0\x01/\0\0\0\0\xff\xff\xff\xff", "it ends early"),
         (
             b"\x01\0\0\0\x01A\0\0\0\x01/\0\0\0\0\0\0\0\0!",

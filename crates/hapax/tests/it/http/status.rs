@@ -37,19 +37,22 @@ async fn tells_what_is_known_and_runs_nothing() {
         got.json(),
         serde_json::json!({
             "key": "a/b", "name": "default", "state": "done", "tries": 0, "created": now, "since": now,
-            "answer": { "status": 201 },
+            "done_at": now, "needs_help": false, "answer": { "status": 201 },
         })
     );
     let json = ask("b").await.json();
     assert_eq!(
-        (&json["state"], &json["cause"], &json["answer"]["status"]),
-        (&"unknown".into(), &"ambiguous".into(), &500.into())
+        json,
+        serde_json::json!({
+            "key": "b", "name": "default", "state": "unknown", "tries": 0, "created": now, "since": now,
+            "cause": "ambiguous", "needs_help": true, "answer": { "status": 500 },
+        })
     );
     world.pass(Duration::from_millis(500));
     let got = ask("c?name=default").await;
     let json = got.json();
     assert_eq!(
-        (&json["state"], &json["until"]),
+        (&json["state"], &json["due"]),
         (&"waiting".into(), &"2027-01-15T08:00:09.000Z".into())
     );
     assert_eq!(got.header("retry-after"), Some("9"));

@@ -31,10 +31,10 @@ pub(super) struct World {
 
 /// A store clock that only moves when told to.
 #[derive(Clone, Default)]
-pub(super) struct TestClock(Arc<AtomicI64>);
+pub(super) struct TestClock(pub(super) Arc<AtomicI64>);
 
 impl TestClock {
-    fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         let millis = Arc::clone(&self.0);
         let reading = move || {
             let millis = millis.load(Ordering::SeqCst);
