@@ -112,8 +112,7 @@ fn details(refusal: &Refusal, now: Option<Timestamp>) -> Details {
         .retry_after(IN_PROGRESS),
         Refusal::Later { due } => Details::new(
             Problem::RetryLater,
-            "The last attempt had no effect, and the service behind asked for a pause. Send the same request again then, \
-             with the same key.",
+            "It has not happened yet; the next attempt is due then. Send the same request again then, with the same key.",
         )
         .with("due", due.to_string())
         .retry_after(now.map_or(IN_PROGRESS, |now| due.since(now))),
