@@ -7,6 +7,7 @@
 
 mod bench;
 mod chart;
+mod client;
 mod error;
 mod hand;
 mod machine;

@@ -1,22 +1,24 @@
 //! Processor time of a gateway that has nothing to do, while many records wait for a time to come.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hapax::store::Clock;
 
 use super::World;
 use super::http::{Gateway, Upstream};
 use crate::error::Result;
-use crate::machine;
 use crate::options::Options;
 use crate::place::{Place, connect};
 use crate::report::{Figure, Report, Target};
 use crate::work;
+use crate::{client, machine, upstream};
 
 /// Percent of one core.
 const LIMIT: f64 = 1.0;
 /// When the records are due: long after.
 const DUE_IN: Duration = Duration::from_secs(24 * 3_600);
+/// For an accepted request to be run.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// For what a start leaves to be done.
 const REST: Duration = Duration::from_secs(2);
 
@@ -55,8 +57,8 @@ async fn shares(options: &Options, name: &str, records: u64) -> Result<[Share; 3
     let upstream = Upstream::start(&world)?;
     let [sqlite, postgres] = &places;
     let server = server_of(postgres).await?;
-    let sqlite = Gateway::start(options, &world, &upstream, sqlite).await?;
-    let postgres = Gateway::start(options, &world, &upstream, postgres).await?;
+    let sqlite = gateway(options, &world, &upstream, sqlite).await?;
+    let postgres = gateway(options, &world, &upstream, postgres).await?;
     tokio::time::sleep(REST.min(options.plan.idle.time)).await;
     let used = || -> Result<[Duration; 3]> {
         Ok([
@@ -65,7 +67,7 @@ async fn shares(options: &Options, name: &str, records: u64) -> Result<[Share; 3
             machine::family_time(server)?,
         ])
     };
-    let (before, start) = (used()?, std::time::Instant::now());
+    let (before, start) = (used()?, Instant::now());
     tokio::time::sleep(options.plan.idle.time).await;
     let (after, took) = (used()?, start.elapsed());
     let percent = |at: usize| 100.0 * after[at].saturating_sub(before[at]).as_secs_f64() / took.as_secs_f64();
@@ -81,6 +83,27 @@ async fn shares(options: &Options, name: &str, records: u64) -> Result<[Share; 3
         );
     }
     Ok(shares)
+}
+
+/// A gateway whose runner is awake: it has just run something.
+async fn gateway(options: &Options, world: &World, upstream: &Upstream, place: &Place) -> Result<Gateway> {
+    let config = world.files.path().join("idle.toml");
+    std::fs::write(&config, "respond_async = true\n")?;
+    let arguments = ["--config", &config.display().to_string()];
+    let gateway = Gateway::before(options, world, upstream.address(), place, &arguments).await?;
+    let (before, start) = (upstream::count(upstream.address())?, Instant::now());
+    let request = client::post(&work::fresh_key(), "Prefer: respond-async\r\n");
+    let answer = client::ask(gateway.address(), &request).await?;
+    if client::status(&answer)? != 202 {
+        return Err(format!("a request was not accepted for later: {answer}").into());
+    }
+    while upstream::count(upstream.address())? == before {
+        if start.elapsed() > PATIENCE {
+            return Err("an accepted request was not run: the gateway's runner is not on".into());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(gateway)
 }
 
 /// The first process of a database server: all others are its children.

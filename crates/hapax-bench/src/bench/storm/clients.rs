@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::client::{ask, post, status};
 use crate::error::Result;
 use crate::work;
 
@@ -47,24 +46,7 @@ async fn request(gateway: SocketAddr) -> Offered {
 }
 
 async fn status_of(gateway: SocketAddr) -> Result<u16> {
-    let body = "{\"amount\":100}";
-    let head = format!(
-        "POST /orders HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Idempotency-Key: \"{}\"\r\nContent-Length: {}\r\n\r\n{body}",
-        work::fresh_key(),
-        body.len()
-    );
-    let answer = ask(gateway, &head).await?;
-    let status = answer.split(' ').nth(1).ok_or("an answer without a status")?;
-    Ok(status.parse()?)
-}
-
-async fn ask(address: SocketAddr, request: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    status(&ask(gateway, &post(&work::fresh_key(), "")).await?)
 }
 
 /// A watch over connections that the upstream refused the gateway.
