@@ -1,17 +1,23 @@
 //! A simulated world, drawn from one seed: gateways (the real engine, each on a runtime of its own in virtual time)
-//! over one store, clients that duplicate, alter, give up and retry, an upstream that is slow, fails and falls
-//! silent, and faults: crashes, pauses, lost replies, delays, clock jumps, outages.
+//! over one store, each with a runner, clients that duplicate, alter, give up, retry, and leave their operations to the
+//! runners, an upstream that is slow, fails and falls silent, a resolver that asks it, a person who corrects records
+//! rightly or not, operations that kill whoever runs them, and faults: crashes, pauses, lost replies, delays, clock
+//! jumps, outages.
 //!
 //! The upstream's list of effects is the oracle. While the world runs, the laws of the protocol are checked on every
 //! reply and on every record; then all faults end, and each operation must come to its end. The same seed gives the
 //! same world, event by event.
 
+mod attend;
+mod breaking;
 mod client;
 mod door;
 mod laws;
 mod node;
 mod plan;
+mod post;
 mod upstream;
+mod watched;
 mod world;
 
 use std::time::Duration;
@@ -37,7 +43,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             nodes: 3,
-            operations: 8,
+            operations: 10,
             active: Duration::from_secs(30),
             canary: Canary::None,
             keep_trace: false,
@@ -64,6 +70,8 @@ pub enum Canary {
     UnprotectedWhenStoreIsDown,
     /// The gateway passes a duplicate on while the first arrival is still in progress.
     RunsWhileInProgress,
+    /// A runner's open breaker kills what waits for it.
+    OpenBreakerKills,
 }
 
 /// What came of a simulation.
@@ -100,6 +108,20 @@ pub struct Counts {
     pub store_faults: u64,
     /// Operations that ended unknown.
     pub unknown: u64,
+    /// Operations that ended dead.
+    pub dead: u64,
+    /// Crashes of gateways, those by poison included.
+    pub crashes: u64,
+    /// Gateways that poison has killed.
+    pub kills: u64,
+    /// Requests that were left to the runners.
+    pub accepted: u64,
+    /// Runs that runners took.
+    pub takes: u64,
+    /// Unknown outcomes that a resolver or a person settled.
+    pub resolves: u64,
+    /// Dead letters that a person sent back.
+    pub redrives: u64,
 }
 
 impl Counts {
@@ -113,6 +135,13 @@ impl Counts {
         self.accidents += other.accidents;
         self.store_faults += other.store_faults;
         self.unknown += other.unknown;
+        self.dead += other.dead;
+        self.crashes += other.crashes;
+        self.kills += other.kills;
+        self.accepted += other.accepted;
+        self.takes += other.takes;
+        self.resolves += other.resolves;
+        self.redrives += other.redrives;
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use hapax::RunOptions;
-use hapax_core::{Key, Name, Operation, Refusal, Retention, Scope};
+use hapax_core::{Key, Name, Operation, Refusal, Scope};
 
 use super::door::{Heard, Request};
-use super::plan::{LEASE, MAX_RUN, Plan, REMEMBER_FOR, REPLAY_FOR, WAIT};
+use super::plan::{Plan, WAIT};
 use crate::dice::Dice;
 
 /// Tries of one client, the first included.
@@ -18,16 +17,21 @@ pub(super) struct Wish {
     pub(super) operation: usize,
     pub(super) payload: u8,
     pub(super) tries_left: u32,
+    /// Left to the runners.
+    pub(super) later: bool,
     /// Asked after the faults ended: it must be answered for good.
     pub(super) probe: bool,
 }
 
 impl Wish {
     pub(super) fn draw(dice: &mut Dice, plan: &Plan, operation: usize) -> Self {
+        // Nobody runs poison in hand, lest clients kill nodes as often as they like.
+        let poison = plan.is_poison(operation);
         Self {
             operation,
-            payload: u8::from(dice.chance(plan.altered)),
+            payload: u8::from(!poison && dice.chance(plan.altered)),
             tries_left: TRIES,
+            later: dice.chance(plan.later) || poison,
             probe: false,
         }
     }
@@ -37,21 +41,30 @@ impl Wish {
             operation,
             payload: 0,
             tries_left: 3,
+            later: false,
             probe: true,
         }
     }
 }
 
+/// The names of operations: how they are run goes by the name.
+pub(super) fn names() -> [Name; 2] {
+    match (Name::new("pay"), Name::new("send")) {
+        (Ok(pay), Ok(send)) => [pay, send],
+        names => unreachable!("short printable words are words: {names:?}"),
+    }
+}
+
+/// Which of the names an operation has.
+pub(super) fn kind(number: usize) -> usize {
+    number / 2 % 2
+}
+
 /// An operation by its number: two scopes use the same keys.
 pub(super) fn operation(number: usize) -> Operation {
     let scope = if number.is_multiple_of(2) { "a" } else { "b" };
-    let words = (
-        Scope::new(scope),
-        Name::new("pay"),
-        Key::new(format!("k{}", number / 2)),
-    );
-    match words {
-        (Ok(scope), Ok(name), Ok(key)) => Operation::new(scope, name, key),
+    match (Scope::new(scope), Key::new(format!("k{}", number / 2))) {
+        (Ok(scope), Ok(key)) => Operation::new(scope, names()[kind(number)].clone(), key),
         words => unreachable!("short printable words are words: {words:?}"),
     }
 }
@@ -64,22 +77,14 @@ pub(super) fn name(number: usize) -> String {
 
 pub(super) fn request(dice: &mut Dice, plan: &Plan, number: usize, wish: &Wish) -> Request {
     let impatient = !wish.probe && dice.chance(plan.impatient);
-    let options = RunOptions {
-        lease: LEASE,
-        max_run: MAX_RUN,
-        after_failure: plan.mode(wish.operation),
-        retention: Retention {
-            replay_for: REPLAY_FOR,
-            remember_for: REMEMBER_FOR,
-        },
-        ..RunOptions::default()
-    };
+    let options = plan.run_options(plan.mode(wish.operation));
     Request {
         number,
         operation: wish.operation,
         named: operation(wish.operation),
         payload: wish.payload,
         options,
+        later: wish.later,
         wait: if !wish.probe && dice.chance(250) {
             Duration::ZERO
         } else {
@@ -102,12 +107,18 @@ pub(super) fn request(dice: &mut Dice, plan: &Plan, number: usize, wish: &Wish) 
 /// Whether a client has what it wants, or knows that it will not get it.
 pub(super) fn is_final(heard: &Heard) -> bool {
     match heard {
-        Heard::Answer(_) => true,
+        Heard::Answer(_) | Heard::Rejected => true,
         Heard::Refused(refusal) => !matches!(
             refusal,
             Refusal::InProgress { .. } | Refusal::Later { .. } | Refusal::AttemptOver
         ),
-        Heard::Ambiguous | Heard::UpstreamDown | Heard::StoreDown | Heard::Lost | Heard::Nothing => false,
+        // Who was accepted comes back to ask.
+        Heard::Accepted
+        | Heard::Ambiguous
+        | Heard::UpstreamDown
+        | Heard::StoreDown
+        | Heard::Lost
+        | Heard::Nothing => false,
     }
 }
 

@@ -1,33 +1,18 @@
 //! The gateway's door, reduced to what matters here: one request to the engine, one call to the upstream.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hapax::{Arrival, Ended, Engine, Reply, Run, RunError, RunOptions};
-use hapax_core::{Answer, Fence, Fingerprint, Finish, Operation, Outcome, RecipeId, Refusal};
+use hapax_core::{
+    Answer, DeadReason, Enqueued, Fence, Fingerprint, Finish, Input, Operation, Outcome, RecipeId, Refusal, StoreError,
+};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::Canary;
 use super::plan::UPSTREAM_TIME_OUT;
-
-/// What nodes have to tell the world after a step.
-#[derive(Default)]
-pub(super) struct Mail {
-    pub(super) calls: Vec<Call>,
-    pub(super) replies: Vec<(usize, Heard)>,
-}
-
-/// The nodes' letter box.
-#[derive(Clone, Default)]
-pub(super) struct Post(Arc<Mutex<Mail>>);
-
-impl Post {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Mail> {
-        // A panicking handler holds no half-written mail.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use super::post::{Item, Post};
 
 /// A call on its way to the upstream.
 pub(super) struct Call {
@@ -43,6 +28,8 @@ pub(super) struct Call {
 pub(super) enum Said {
     /// The connection was refused.
     Refused,
+    /// It did nothing, and asks to be left alone for so long.
+    Throttled(Duration),
     /// An answer.
     Answer(Answer),
 }
@@ -56,6 +43,10 @@ pub(super) enum Heard {
     Ambiguous,
     /// It did not run: the upstream cannot be reached.
     UpstreamDown,
+    /// It ran now, and will not be tried again.
+    Rejected,
+    /// It will be run by a runner.
+    Accepted,
     /// What the record says.
     Refused(Refusal),
     /// The store is down, before or after the run.
@@ -74,6 +65,8 @@ pub(super) struct Request {
     pub(super) named: Operation,
     pub(super) payload: u8,
     pub(super) options: RunOptions,
+    /// To be run by a runner.
+    pub(super) later: bool,
     pub(super) wait: Duration,
     pub(super) patience: Duration,
     /// What the gateway does before it calls the upstream.
@@ -88,7 +81,7 @@ pub(super) async fn serve(engine: Engine, canary: Canary, post: Post, request: R
     let patience = request.patience;
     let reply = handle(engine, canary, post.clone(), request);
     let heard = timeout(patience, reply).await.unwrap_or(Heard::Nothing);
-    post.lock().replies.push((number, heard));
+    post.send(Item::Reply(number, heard));
 }
 
 async fn handle(engine: Engine, canary: Canary, post: Post, request: Request) -> Heard {
@@ -103,6 +96,10 @@ async fn handle(engine: Engine, canary: Canary, post: Post, request: Request) ->
         Canary::BodyNotFingerprinted => arrival(0),
         _ => arrival(request.payload),
     };
+    if request.later {
+        let input = Input(vec![request.operation as u8, request.payload].into());
+        return accepted(engine.enqueue(first, input, Duration::ZERO).await);
+    }
     let work = {
         let (post, request) = (post.clone(), request.clone());
         move |run: Run| work(post, canary, request, run.fence)
@@ -117,6 +114,16 @@ async fn handle(engine: Engine, canary: Canary, post: Post, request: Request) ->
     heard
 }
 
+fn accepted(result: Result<Enqueued, StoreError>) -> Heard {
+    match result {
+        Ok(Enqueued { refusal: None, .. }) => Heard::Accepted,
+        Ok(Enqueued {
+            refusal: Some(refusal), ..
+        }) => Heard::Refused(refusal),
+        Err(_) => Heard::StoreDown,
+    }
+}
+
 fn heard(result: Result<Reply<Heard>, RunError>) -> Heard {
     match result {
         Ok(Reply::Ran(heard)) => heard,
@@ -128,14 +135,19 @@ fn heard(result: Result<Reply<Heard>, RunError>) -> Heard {
 
 /// The handler: what the upstream did decides what is remembered.
 async fn work(post: Post, canary: Canary, request: Request, fence: Fence) -> Ended<Heard> {
+    post.send(Item::Started {
+        operation: request.operation,
+        fence,
+        by_runner: false,
+    });
     sleep(request.thinks).await;
-    let said = call(&post, &request, Some(fence)).await;
+    let said = call(&post, request.operation, request.payload, Some(fence)).await;
     if request.panics {
         // As a panic, but for the message on the terminal.
         std::panic::resume_unwind(Box::new("a simulated handler panics"));
     }
     let ambiguous = |answer| match canary {
-        Canary::AmbiguousIsNoEffect => released(),
+        Canary::AmbiguousIsNoEffect => released(Duration::ZERO),
         _ => request.options.ambiguous(answer, Duration::ZERO),
     };
     let said = match said {
@@ -145,7 +157,9 @@ async fn work(post: Post, canary: Canary, request: Request, fence: Fence) -> End
         said => said,
     };
     let (finish, reply) = match said {
-        Some(Said::Refused) => (released(), Heard::UpstreamDown),
+        Some(Said::Refused) => (released(Duration::ZERO), Heard::UpstreamDown),
+        Some(Said::Throttled(after)) => (released(after), Heard::UpstreamDown),
+        Some(Said::Answer(answer)) if answer.status == REJECTED => (rejected(answer), Heard::Rejected),
         Some(Said::Answer(answer)) if answer.status < 500 => {
             let outcome = Outcome::Answer(answer.clone());
             (Finish::Done(outcome), Heard::Answer(answer))
@@ -154,38 +168,47 @@ async fn work(post: Post, canary: Canary, request: Request, fence: Fence) -> End
         None => (ambiguous(None), Heard::Ambiguous),
     };
     if let (Canary::AnswersBeforeFinish, Heard::Answer(answer)) = (canary, &reply) {
-        post.lock()
-            .replies
-            .push((request.number, Heard::Answer(answer.clone())));
+        post.send(Item::Reply(request.number, Heard::Answer(answer.clone())));
     }
     Ended { finish, reply }
 }
 
+/// The status of a refusal that no retry can mend: the operation is dead.
+pub(super) const REJECTED: u16 = 422;
+
+fn rejected(answer: Answer) -> Finish {
+    Finish::Dead {
+        reason: DeadReason::Refused,
+        answer: Some(answer),
+        last_error: None,
+    }
+}
+
 /// Calls the upstream; `None` if nobody knows what came of it.
-async fn call(post: &Post, request: &Request, fence: Option<Fence>) -> Option<Said> {
+pub(super) async fn call(post: &Post, operation: usize, payload: u8, fence: Option<Fence>) -> Option<Said> {
     let (reply, said) = oneshot::channel();
-    post.lock().calls.push(Call {
-        operation: request.operation,
-        payload: request.payload,
+    post.send(Item::Call(Call {
+        operation,
+        payload,
         fence,
         reply,
-    });
+    }));
     timeout(UPSTREAM_TIME_OUT, said).await.ok()?.ok()
 }
 
 /// What a gateway without protection does.
 async fn pass_on(post: &Post, request: &Request) -> Heard {
-    match call(post, request, None).await {
-        Some(Said::Refused) => Heard::UpstreamDown,
+    match call(post, request.operation, request.payload, None).await {
+        Some(Said::Refused | Said::Throttled(_)) => Heard::UpstreamDown,
         Some(Said::Answer(answer)) if answer.status < 500 => Heard::Answer(answer),
         _ => Heard::Ambiguous,
     }
 }
 
-/// Nothing happened: the next arrival runs it.
-fn released() -> Finish {
+/// Nothing happened: the next arrival runs it, or, where it has input, a runner.
+fn released(after: Duration) -> Finish {
     Finish::Release {
-        after: Duration::ZERO,
+        after,
         counts: false,
         last_error: None,
     }

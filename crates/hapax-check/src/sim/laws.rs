@@ -1,17 +1,28 @@
 //! The laws, checked on every effect, every reply and every record.
 
+mod budget;
+mod end;
+mod queue;
+
 use std::collections::{HashMap, HashSet};
 
 use hapax_core::{AfterFailure, Answer, Fence, NotKept, Outcome, Record, Refusal, State, Timestamp};
 
 use super::client::name;
 use super::door::Heard;
-use super::plan::MAX_RUN;
+use super::plan::{MAX_RUN, Plan};
 use super::upstream::Effect;
+use budget::Starts;
+use queue::Past;
 
 /// What was seen so far, and which laws were broken.
-#[derive(Default)]
 pub(super) struct Laws {
+    /// As it was drawn, faults included.
+    plan: Plan,
+    /// What each operation went through.
+    pasts: HashMap<usize, Past>,
+    /// What the runner of each node has started.
+    starts: HashMap<usize, Starts>,
     pub(super) effects: Vec<Effect>,
     pub(super) violations: Vec<String>,
     /// Under which fence each call of the upstream was made.
@@ -26,6 +37,23 @@ pub(super) struct Laws {
 }
 
 impl Laws {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            plan: plan.clone(),
+            pasts: HashMap::new(),
+            starts: HashMap::new(),
+            effects: Vec::new(),
+            violations: Vec::new(),
+            calls: HashMap::new(),
+            fences: HashSet::new(),
+            answers: HashMap::new(),
+            ends: HashMap::new(),
+            highest: HashMap::new(),
+            latest: None,
+            payloads: HashMap::new(),
+        }
+    }
+
     pub(super) fn broken(&mut self, law: &str, what: String) {
         self.violations.push(format!("{law}: {what}"));
     }
@@ -48,7 +76,7 @@ impl Laws {
         let number = effect.operation;
         let earlier = self.effects.iter().find(|earlier| earlier.operation == number);
         if let Some(earlier) = earlier.cloned() {
-            if mode == AfterFailure::Hold {
+            if mode == AfterFailure::Hold && !self.was_misjudged(number) {
                 let what = format!("{} happened twice: {earlier:?}, {effect:?}", name(number));
                 self.broken("once", what);
             }
@@ -74,7 +102,7 @@ impl Laws {
 
     /// Whether an operation's record was made anew with another payload: what is said of it may be of the older one.
     fn was_forgotten(&self, number: usize) -> bool {
-        self.payloads.get(&number).is_some_and(|payloads| payloads.len() > 1)
+        self.was_removed(number) || self.payloads.get(&number).is_some_and(|payloads| payloads.len() > 1)
     }
 
     /// A reply to a client who sent `payload`; `record` is the store's at that moment.
@@ -91,6 +119,9 @@ impl Laws {
             self.broken("mismatch first", what);
         }
         match heard {
+            // Caches may tell of what is gone.
+            _ if self.was_removed(number) => {}
+            Heard::Accepted => self.accepted(number, record),
             Heard::Answer(answer) => self.answer(number, payload, answer, record),
             Heard::Refused(Refusal::Done {
                 outcome: Outcome::Answer(answer),
@@ -138,7 +169,7 @@ impl Laws {
     pub(super) fn record(&mut self, number: usize, record: Option<&Record>) {
         self.learn(number, record);
         let Some(record) = record else {
-            if self.ends.contains_key(&number) {
+            if self.ends.contains_key(&number) && !self.was_removed(number) {
                 self.broken("expiry", format!("{} was done, and is forgotten", name(number)));
             }
             return;
@@ -190,7 +221,7 @@ impl Laws {
         let body = String::from_utf8_lossy(&answer.body);
         let call = body.rsplit(' ').next().and_then(|call| call.parse::<usize>().ok());
         let fence = call.and_then(|call| self.calls.get(&call).copied().flatten());
-        if fence != Some(record.fence) {
+        if fence != Some(record.fence) && !self.was_amended(number) {
             let what = format!("{} keeps {body:?}, asked under {fence:?}: {record:?}", name(number));
             self.broken("fence", what);
         }
@@ -199,10 +230,10 @@ impl Laws {
     /// What a probe heard when all faults were over.
     pub(super) fn probed(&mut self, number: usize, mode: AfterFailure, heard: Option<&Heard>) {
         let ended = match heard {
-            Some(Heard::Answer(_)) => true,
+            Some(Heard::Answer(_) | Heard::Rejected) => true,
             Some(Heard::Refused(refusal)) => match refusal {
                 Refusal::Done { .. } | Refusal::Mismatch | Refusal::Dead { .. } => true,
-                Refusal::Unknown { .. } => mode == AfterFailure::Hold,
+                Refusal::Unknown { .. } => mode == AfterFailure::Hold && !self.plan.resolves,
                 _ => false,
             },
             _ => false,

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hapax::retry::Destination;
 use hapax::{Engine, EngineOptions, Sweeper};
-use hapax_core::Store;
+use hapax_core::{Amendment, Operation, Store};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{advance, sleep};
 
 use super::Canary;
-use super::door::{Post, Request, serve};
+use super::attend::runner;
+use super::breaking::KillsWhatWaits;
+use super::door::{Request, serve};
+use super::plan::Plan;
+use super::post::Post;
 use crate::faulty::Faulty;
 
 /// Duplicates that may wait in one gateway.
@@ -18,6 +23,7 @@ pub(super) const WAITERS: usize = 4;
 pub(super) struct Node {
     runtime: Runtime,
     engine: Engine,
+    destination: Destination,
     pub(super) store: Faulty,
     canary: Canary,
     post: Post,
@@ -26,8 +32,8 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Starts a gateway, its sweeper included.
-    pub(super) fn start(store: Faulty, canary: Canary, post: Post) -> Self {
+    /// Starts a gateway, its sweeper and its runner included. `seed` is for the jitter of its retries.
+    pub(super) fn start(store: Faulty, canary: Canary, post: Post, plan: &Plan, seed: u64) -> Self {
         let built = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = match built {
             Ok(runtime) => runtime,
@@ -40,16 +46,28 @@ impl Node {
             store_patience: Duration::from_secs(2),
             ..EngineOptions::default()
         };
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
+        let made = runtime.block_on(async { Destination::seeded(plan.policy.clone(), seed) });
+        let destination = match made {
+            Ok(destination) => destination,
+            Err(error) => panic!("a simulated policy makes no sense: {error}"),
+        };
+        let shared: Arc<dyn Store> = match canary {
+            Canary::OpenBreakerKills => Arc::new(KillsWhatWaits::new(store.clone(), destination.clone())),
+            _ => Arc::new(store.clone()),
+        };
         let engine = runtime.block_on(async { Engine::shared(Arc::clone(&shared), options, Arc::new(())) });
         let sweeper = Sweeper {
             chunk: 4,
             ..Sweeper::default()
         };
         runtime.spawn(sweeper.run(shared, Arc::new(())));
+        if plan.runners {
+            runtime.spawn(runner(&engine, &destination, plan, &post).run(std::future::pending()));
+        }
         Self {
             runtime,
             engine,
+            destination,
             store,
             canary,
             post,
@@ -61,6 +79,24 @@ impl Node {
     pub(super) fn take(&self, request: Request) {
         let (engine, canary, post) = (self.engine.clone(), self.canary, self.post.clone());
         self.runtime.spawn(serve(engine, canary, post, request));
+    }
+
+    /// A person corrects a record, and tries again if that fails.
+    pub(super) fn correct(&self, operation: Operation, amendment: Amendment) {
+        let engine = self.engine.clone();
+        self.runtime.spawn(async move {
+            for _ in 0..3 {
+                if engine.amend(&operation, amendment.clone()).await.is_ok() {
+                    return;
+                }
+                sleep(Duration::from_millis(200)).await;
+            }
+        });
+    }
+
+    /// Probes that its breaker has sent.
+    pub(super) fn probes(&self) -> u64 {
+        self.runtime.block_on(async { self.destination.snapshot().probes })
     }
 
     /// Lets time pass, unless it is paused.

@@ -1,9 +1,16 @@
 //! What a seed draws before the world begins: which faults there are at all, and when.
 
+mod policy;
+
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hapax_core::AfterFailure;
+use hapax::RunOptions;
+use hapax_core::policy::RetryPolicy;
+use hapax_core::{AfterFailure, OperationId, Retention};
 
+use super::client::operation;
 use crate::dice::Dice;
 use crate::faulty::Faults;
 
@@ -15,16 +22,25 @@ pub(super) const MAX_RUN: Duration = Duration::from_secs(5);
 pub(super) const UPSTREAM_TIME_OUT: Duration = Duration::from_secs(4);
 /// How long a duplicate waits.
 pub(super) const WAIT: Duration = Duration::from_secs(2);
-/// `replay_for`: short, so that answers expire while the world runs.
-pub(super) const REPLAY_FOR: Duration = Duration::from_secs(25);
-/// `remember_for`: longer than any world, all jumps of its clock included.
-pub(super) const REMEMBER_FOR: Duration = Duration::from_secs(36_000);
+/// The longest time from an effect's call to the effect.
+pub(super) const LATEST_EFFECT_MS: u64 = 12_000;
+/// `settle` with which a truthful "not found" is right, in processes that do not pause and by a clock that does not
+/// jump: the slowest effect, and the slowest reply of the store before it.
+pub(super) const SAFE_SETTLE: Duration = Duration::from_secs(17);
+
+/// How long runners may take, once nothing fails any more, to bring all to its end: what is unknown settles, what waits
+/// is due, breakers close, budgets and suspects take turns.
+pub(super) const SETTLING: Duration = Duration::from_secs(
+    SAFE_SETTLE.as_secs() + 2 * policy::LONGEST_CAP.as_secs() + 2 * policy::LONGEST_OPEN.as_secs() + 15,
+);
 
 /// Odds in a thousand of what the upstream does with a call.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UpstreamOdds {
     /// Refuses the connection: nothing was sent.
     pub(super) refuses: u64,
+    /// Does nothing, and asks to be left alone for a while.
+    pub(super) throttles: u64,
     /// Fails without an effect, and nobody can tell.
     pub(super) fails_before: u64,
     /// Fails after the effect.
@@ -33,8 +49,14 @@ pub(super) struct UpstreamOdds {
     pub(super) silent: u64,
     /// Says no (4xx): a final answer without an effect.
     pub(super) declines: u64,
+    /// Says no for good, without an effect: a dead letter.
+    pub(super) rejects: u64,
     /// Takes longer than the gateway waits.
     pub(super) slow: u64,
+    /// Asked whether it happened: does not answer.
+    pub(super) probe_down: u64,
+    /// Asked whether it happened: does not say.
+    pub(super) probe_vague: u64,
 }
 
 /// Faults of one seed. Each kind is there or not at all, so that rare ones are not drowned by common ones.
@@ -46,6 +68,8 @@ pub(super) struct Plan {
     pub(super) pauses: u64,
     pub(super) jumps: u64,
     pub(super) outages: u64,
+    /// Times in which the upstream does nothing but fail.
+    pub(super) spells: u64,
     /// Odds that a client sends an altered payload.
     pub(super) altered: u64,
     /// Odds that a client is impatient.
@@ -54,12 +78,35 @@ pub(super) struct Plan {
     pub(super) panics: u64,
     /// Arrivals of each operation, at most.
     pub(super) arrivals: u64,
-    /// What becomes of each operation's failures: all hold, all retry, or by operation.
+    /// Whether nodes have runners.
+    pub(super) runners: bool,
+    /// Odds that a client leaves its operation to the runners.
+    pub(super) later: u64,
+    /// What a runner's handler does before it calls the upstream.
+    pub(super) runner_thinks: Duration,
+    pub(super) policy: RetryPolicy,
+    pub(super) crashes_count: bool,
+    /// How many operations kill whoever runs them: the last ones.
+    poison: usize,
+    /// When they do so.
+    pub(super) poison_after: Duration,
+    /// Whether there is a resolver.
+    pub(super) resolves: bool,
+    /// Whether the resolver can tell the answer, too.
+    pub(super) probe_answers: bool,
+    pub(super) settle: Duration,
+    /// What a person does.
+    pub(super) corrections: u64,
+    /// Whether nothing goes wrong but what poison does.
+    pub(super) calm: bool,
+    retention: Retention,
+    /// What becomes of each operation's failures: all hold, all retry, or by name.
     modes: u64,
+    operations: usize,
 }
 
 impl Plan {
-    pub(super) fn draw(dice: &mut Dice) -> Self {
+    pub(super) fn draw(dice: &mut Dice, operations: usize) -> Self {
         let mut some = |share: u64, low: u64, high: u64| match dice.chance(share) {
             true => dice.between(low, high),
             false => 0,
@@ -77,34 +124,128 @@ impl Plan {
         };
         let upstream = UpstreamOdds {
             refuses: some(400, 20, 300),
+            throttles: some(200, 20, 200),
             fails_before: some(400, 20, 250),
             fails_after: some(400, 20, 250),
             silent: some(300, 20, 150),
-            declines: some(400, 20, 200),
+            declines: some(300, 20, 200),
+            rejects: some(300, 20, 300),
             slow: some(400, 20, 250),
+            probe_down: some(300, 50, 500),
+            probe_vague: some(300, 50, 500),
         };
-        Self {
+        let runners = some(750, 1, 1) == 1;
+        let short = some(150, 1, 1) == 1;
+        let safe = some(600, 1, 1) == 1;
+        let mut plan = Self {
             store,
             upstream,
             crashes: some(500, 1, 6),
             pauses: some(500, 1, 6),
             jumps: some(300, 1, 4),
             outages: some(300, 1, 3),
+            spells: some(400, 1, 4),
             altered: some(400, 20, 300),
             impatient: some(500, 50, 500),
             panics: some(200, 10, 100),
             arrivals: some(1000, 1, 8),
+            runners,
+            later: if runners { some(850, 100, 1000) } else { 0 },
+            runner_thinks: Duration::from_millis(some(300, 1, 1_500)),
+            policy: RetryPolicy::default(),
+            crashes_count: some(800, 1, 1) == 1,
+            poison: some(250, 1, 2) as usize,
+            poison_after: Duration::from_millis(match some(200, 1, 1) {
+                0 => some(700, 0, 300),
+                _ => some(1000, 1_200, 2_000),
+            }),
+            resolves: runners && some(650, 1, 1) == 1,
+            probe_answers: some(500, 1, 1) == 1,
+            settle: if safe {
+                SAFE_SETTLE
+            } else {
+                Duration::from_millis(some(800, 1, 5_000))
+            },
+            corrections: some(500, 1, 12),
+            calm: false,
+            retention: Retention {
+                // Short, so that answers expire while the world runs.
+                replay_for: Duration::from_secs(if short { 10 } else { 25 }),
+                // Longer than any world, all jumps of its clock included; or so short that sweeps forget.
+                remember_for: Duration::from_secs(if short { some(1000, 10, 25) } else { 36_000 }),
+            },
             modes: some(1000, 0, 3),
+            operations,
+        };
+        let calm = some(120, 1, 1) == 1;
+        plan.policy = policy::draw(dice);
+        if !plan.runners || !plan.crashes_count {
+            plan.poison = 0;
         }
+        if calm {
+            plan.calm_down(dice);
+        }
+        plan
+    }
+
+    /// Nothing but poison, among healthy operations.
+    fn calm_down(&mut self, dice: &mut Dice) {
+        self.heal();
+        (self.crashes, self.pauses, self.jumps, self.outages) = (0, 0, 0, 0);
+        (self.spells, self.corrections, self.altered) = (0, 0, 0);
+        (self.runners, self.resolves, self.crashes_count, self.calm) = (true, true, true, true);
+        self.later = dice.between(700, 1000);
+        self.poison = dice.between(1, 2) as usize;
+        self.settle = SAFE_SETTLE;
+        self.retention.remember_for = Duration::from_secs(36_000);
     }
 
     pub(super) fn mode(&self, operation: usize) -> AfterFailure {
+        self.mode_of(super::client::kind(operation))
+    }
+
+    /// What becomes of the failures of operations of a kind, which is their name.
+    pub(super) fn mode_of(&self, kind: usize) -> AfterFailure {
         match self.modes {
             0 | 1 => AfterFailure::Hold,
             2 => AfterFailure::Retry,
-            _ if operation.is_multiple_of(2) => AfterFailure::Hold,
+            _ if kind == 0 => AfterFailure::Hold,
             _ => AfterFailure::Retry,
         }
+    }
+
+    pub(super) fn run_options(&self, mode: AfterFailure) -> RunOptions {
+        RunOptions {
+            lease: LEASE,
+            max_run: MAX_RUN,
+            after_failure: mode,
+            retention: self.retention,
+            attended: self.resolves,
+            settle: self.settle,
+        }
+    }
+
+    /// Whether it kills whoever runs it.
+    pub(super) fn is_poison(&self, operation: usize) -> bool {
+        operation + self.poison >= self.operations
+    }
+
+    pub(super) fn numbers(&self) -> Arc<HashMap<OperationId, usize>> {
+        Arc::new((0..self.operations).map(|number| (operation(number).id(), number)).collect())
+    }
+
+    /// Whether a truthful "not found" that counts only after `settle` is always right.
+    pub(super) fn settles(&self) -> bool {
+        self.settle >= SAFE_SETTLE && self.pauses == 0 && self.jumps == 0
+    }
+
+    /// How much longer than that some worlds take: poison runs a few times more; and what is unknown for long, as it is
+    /// by a clock that has jumped, is asked about seldom.
+    pub(super) fn late(&self) -> Duration {
+        let poison = (SAFE_SETTLE * 2) * self.policy.limits.tries;
+        let poison = if self.poison > 0 { poison } else { Duration::ZERO };
+        let jumps = if self.jumps > 0 { Duration::from_secs(450) } else { Duration::ZERO };
+        if self.runners { poison + jumps } else { Duration::ZERO }
     }
 
     /// No faults any more.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::{Answer, Fence};
 
-use super::door::{Call, Said};
-use super::plan::UpstreamOdds;
+use super::door::{Call, REJECTED, Said};
+use super::plan::{LATEST_EFFECT_MS, UpstreamOdds};
 use crate::dice::Dice;
 
 /// Something that happened, once for each entry.
@@ -26,38 +26,64 @@ pub(super) struct Fate {
     pub(super) says: Option<(Duration, Said)>,
 }
 
+/// A time in which the upstream does nothing but fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spell {
+    /// It refuses connections.
+    Down,
+    /// It asks everybody to wait.
+    Throttling,
+    /// It fails without an effect, and nobody can tell.
+    Failing,
+}
+
+impl Spell {
+    pub(super) const ALL: [Self; 3] = [Self::Down, Self::Throttling, Self::Failing];
+}
+
+/// How an answer calls what it answers.
+pub(super) fn answer(status: u16, named: &str, payload: u8, call: usize) -> Answer {
+    let body = format!("{named} payload {payload} call {call}");
+    Answer {
+        status,
+        headers: vec![("content-type".into(), Bytes::from_static(b"text/plain"))],
+        body: body.into(),
+    }
+}
+
 /// Draws the fate of call number `call`. `named` is how answers call the operation.
-pub(super) fn fate(dice: &mut Dice, odds: &UpstreamOdds, call: usize, named: &str, asked: &Call) -> Fate {
+pub(super) fn fate(
+    dice: &mut Dice,
+    odds: &UpstreamOdds,
+    spell: Option<Spell>,
+    call: usize,
+    named: &str,
+    asked: &Call,
+) -> Fate {
     let quick = dice.millis(5, 400);
-    let answer = |status: u16| {
-        let body = format!("{named} payload {} call {call}", asked.payload);
-        Said::Answer(Answer {
-            status,
-            headers: vec![("content-type".into(), Bytes::from_static(b"text/plain"))],
-            body: body.into(),
-        })
+    let pause = dice.millis(0, 3_000);
+    let answer = |status: u16| Said::Answer(answer(status, named, asked.payload, call));
+    let nothing = |after: Duration, said: Said| Fate {
+        effect_after: None,
+        says: Some((after, said)),
     };
-    if dice.chance(odds.refuses) {
-        let says = Some((Duration::from_millis(1), Said::Refused));
-        return Fate {
-            effect_after: None,
-            says,
-        };
+    if spell == Some(Spell::Down) || dice.chance(odds.refuses) {
+        return nothing(Duration::from_millis(1), Said::Refused);
+    }
+    if spell == Some(Spell::Throttling) || dice.chance(odds.throttles) {
+        return nothing(quick, Said::Throttled(pause));
+    }
+    if spell == Some(Spell::Failing) || dice.chance(odds.fails_before) {
+        return nothing(quick, answer(500));
     }
     if dice.chance(odds.declines) {
-        return Fate {
-            effect_after: None,
-            says: Some((quick, answer(404))),
-        };
+        return nothing(quick, answer(404));
     }
-    if dice.chance(odds.fails_before) {
-        return Fate {
-            effect_after: None,
-            says: Some((quick, answer(500))),
-        };
+    if dice.chance(odds.rejects) {
+        return nothing(quick, answer(REJECTED));
     }
     let slow = if dice.chance(odds.slow) {
-        dice.millis(1_000, 12_000)
+        dice.millis(1_000, LATEST_EFFECT_MS)
     } else {
         quick
     };

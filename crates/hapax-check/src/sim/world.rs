@@ -1,23 +1,28 @@
 //! The world: what happens when.
 
 mod accidents;
+mod people;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hapax_core::{BoxFuture, OperationId, Record, Refusal, StateName, Store, Summary, Timestamp};
+use hapax_core::{BoxFuture, Fence, OperationId, Record, StateName, Store, Summary, Timestamp};
 use hapax_store::MemoryStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::client::{Wish, describe, is_final, name, operation, request};
-use super::door::{Call, Heard, Post, Said};
+use super::attend::Seen;
+use super::client::{Wish, operation};
+use super::door::{Heard, Said};
 use super::laws::Laws;
 use super::node::{Node, WAITERS};
-use super::plan::{LEASE, MAX_RUN, Plan};
-use super::upstream::{Effect, fate};
+use super::plan::{LEASE, MAX_RUN, Plan, SETTLING};
+use super::post::Post;
+use super::upstream::{Effect, Spell};
+use super::watched::Watched;
 use super::{Canary, Config, Report};
 use crate::canaries::Planted;
 use crate::dice::Dice;
@@ -26,6 +31,8 @@ use crate::time::MadeTime;
 
 /// The longest step of the world while something is under way, in milliseconds.
 const BUSY_TICK_MS: u64 = 40;
+/// The longest step while only runners may be at work.
+const RUNNER_TICK_MS: u64 = 100;
 /// The longest step otherwise.
 const IDLE_TICK_MS: u64 = 500;
 /// How many steps may go by before the records are looked at again.
@@ -36,12 +43,15 @@ enum Event {
     ClientTimeOut(usize),
     Effect(Effect),
     Say(oneshot::Sender<Said>, Said),
+    Tell(oneshot::Sender<Seen>, Seen),
     Late(BoxFuture<'static, ()>),
     Crash(usize, Duration),
     Restart(usize),
     Pause(usize, Duration),
     Resume(usize),
     Outage(bool),
+    Spell(Option<Spell>),
+    Correct,
     Jump(i64),
     Heal,
     Probe,
@@ -59,7 +69,14 @@ pub(super) struct World {
     store: Arc<dyn Store>,
     nodes: Vec<Option<Node>>,
     outage: bool,
+    spell: Option<Spell>,
     healed: bool,
+    /// When clients ask for everything at the latest, and whether they have.
+    probe_by: u64,
+    probed: bool,
+    ids: Arc<[OperationId]>,
+    /// Handlers that have not called the upstream yet: in which node, under which fence, for which operation.
+    thinking: BTreeMap<(usize, Fence), usize>,
     post: Post,
     late: LateCalls,
     queue: BTreeMap<(u64, u64), Event>,
@@ -78,7 +95,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, config: &Config) -> Self {
         let mut dice = Dice::new(seed);
-        let plan = Plan::draw(&mut dice);
+        let plan = Plan::draw(&mut dice, config.operations);
         let time = MadeTime::new(Timestamp::from_millis(1_800_000_000_000));
         let store: Arc<dyn Store> = match config.canary {
             Canary::Store(bug) => Arc::new(Planted::new(bug, time.clock())),
@@ -88,9 +105,11 @@ impl World {
             Ok(runtime) => runtime,
             Err(error) => panic!("no runtime for the simulated world: {error}"),
         };
+        let ids = (0..config.operations).map(|number| operation(number).id()).collect();
         let mut world = Self {
             config: config.clone(),
             dice,
+            laws: Laws::new(&plan),
             plan,
             time,
             now_ms: 0,
@@ -98,7 +117,12 @@ impl World {
             store,
             nodes: Vec::new(),
             outage: false,
+            spell: None,
             healed: false,
+            probe_by: 0,
+            probed: false,
+            ids,
+            thinking: BTreeMap::new(),
             post: Post::default(),
             late: LateCalls::default(),
             queue: BTreeMap::new(),
@@ -107,29 +131,33 @@ impl World {
             scheduled: 0,
             calls: 0,
             open: BTreeMap::new(),
-            laws: Laws::default(),
             report: Report {
                 seed,
                 ..Report::default()
             },
             digest: std::hash::DefaultHasher::new(),
         };
-        for _ in 0..config.nodes.max(1) {
-            let node = world.node();
+        for number in 0..config.nodes.max(1) {
+            let node = world.node(number);
             world.nodes.push(Some(node));
         }
         world.draw_arrivals();
         world.draw_accidents();
+        world.draw_corrections();
         world
     }
 
     pub(super) fn run(mut self) -> Report {
         let active = millis(self.config.active);
         self.at(active, Event::Heal);
-        let probe = active + millis(MAX_RUN + LEASE * 2) + 1_000;
+        let mut probe = active + millis(MAX_RUN + LEASE * 2) + 1_000;
+        if self.plan.runners {
+            probe += millis(SETTLING);
+        }
         self.at(probe, Event::Probe);
-        let end = probe + 60_000;
-        while self.now_ms < end && !self.is_over(probe) {
+        self.probe_by = probe + millis(self.plan.late());
+        let end = self.probe_by + 60_000;
+        while self.now_ms < end && !self.is_over() {
             self.happen();
             self.step();
         }
@@ -147,25 +175,9 @@ impl World {
     }
 
     /// Whether the probes have been asked, and nothing is left to be asked or to happen.
-    fn is_over(&self, probe_ms: u64) -> bool {
+    fn is_over(&self) -> bool {
         let coming = |event: &Event| matches!(event, Event::Ask(_) | Event::Effect(_) | Event::Probe);
-        self.now_ms > probe_ms && self.open.is_empty() && !self.queue.values().any(coming)
-    }
-
-    fn draw_arrivals(&mut self) {
-        let active = millis(self.config.active);
-        for number in 0..self.config.operations {
-            let first = self.dice.below(active * 2 / 3);
-            for _ in 0..self.dice.between(1, self.plan.arrivals.max(1)) {
-                // Half of the duplicates come at once.
-                let at = match self.dice.chance(500) {
-                    true => first + self.dice.below(100),
-                    false => first + self.dice.below(active - first),
-                };
-                let wish = Wish::draw(&mut self.dice, &self.plan, number);
-                self.at(at, Event::Ask(wish));
-            }
-        }
+        self.probed && self.open.is_empty() && !self.queue.values().any(coming)
     }
 
     fn at(&mut self, at_ms: u64, event: Event) {
@@ -177,15 +189,18 @@ impl World {
         self.at(self.now_ms + millis(delay), event);
     }
 
-    fn node(&mut self) -> Node {
+    fn node(&mut self, number: usize) -> Node {
         let late = Arc::clone(&self.late);
         let later: Later = Arc::new(move |delay, step| {
             late.lock().unwrap_or_else(PoisonError::into_inner).push((delay, step));
         });
         let mut faults = self.plan.store.clone();
         faults.outage = self.outage;
-        let store = Faulty::new(Arc::clone(&self.store), self.dice.bits(), faults).with_later(later);
-        Node::start(store, self.config.canary, self.post.clone())
+        let post = self.post.of(number);
+        let watched = Watched::new(Arc::clone(&self.store), post.clone(), Arc::clone(&self.ids));
+        let store = Faulty::new(Arc::new(watched), self.dice.bits(), faults).with_later(later);
+        self.laws.node_starts(number);
+        Node::start(store, self.config.canary, post, &self.plan, self.dice.bits())
     }
 
     /// Lets happen what is due.
@@ -203,9 +218,19 @@ impl World {
                 }
                 // A gateway that crashed or timed out does not hear it.
                 Event::Say(reply, said) => drop(reply.send(said)),
-                Event::Late(step) => self.runtime.block_on(step),
+                Event::Tell(reply, seen) => drop(reply.send(seen)),
+                Event::Late(step) => {
+                    self.runtime.block_on(step);
+                    self.collect();
+                }
+                Event::Correct => self.correct(),
+                Event::Probe if self.now_ms < self.probe_by && self.is_unsettled() => {
+                    self.after(Duration::from_secs(1), Event::Probe);
+                }
                 Event::Probe => {
-                    for number in 0..self.config.operations {
+                    self.probed = true;
+                    let healthy = (0..self.config.operations).filter(|number| !self.plan.is_poison(*number));
+                    for number in healthy.collect::<Vec<_>>() {
                         self.at(self.now_ms + 100 * number as u64, Event::Ask(Wish::probe(number)));
                     }
                 }
@@ -214,30 +239,14 @@ impl World {
         }
     }
 
-    fn ask(&mut self, wish: Wish) {
-        let number = self.report.counts.requests as usize;
-        self.report.counts.requests += 1;
-        let node = self.dice.below(self.nodes.len() as u64) as usize;
-        let request = request(&mut self.dice, &self.plan, number, &wish);
-        self.note(|| format!("request {number} to node {node}: {wish:?}"));
-        self.open.insert(number, wish);
-        // A client waits a little longer than it takes to hang up; a crashed gateway refuses the connection.
-        let time_out = request.patience + Duration::from_millis(100);
-        match &self.nodes[node] {
-            Some(node) => {
-                node.take(request);
-                self.after(time_out, Event::ClientTimeOut(number));
-            }
-            None => self.after(Duration::from_millis(1), Event::ClientTimeOut(number)),
-        }
-    }
-
     /// Lets a little time pass, in every node that is up.
     fn step(&mut self) {
-        let longest = if self.open.is_empty() {
-            IDLE_TICK_MS
-        } else {
+        let longest = if !self.open.is_empty() {
             self.dice.between(1, BUSY_TICK_MS)
+        } else if self.plan.runners && !self.healed {
+            RUNNER_TICK_MS
+        } else {
+            IDLE_TICK_MS
         };
         let next = self.queue.first_key_value().map_or(u64::MAX, |(key, _)| key.0);
         let tick_ms = next.saturating_sub(self.now_ms).clamp(1, longest);
@@ -264,76 +273,6 @@ impl World {
         }
     }
 
-    /// Takes what nodes left in the letter box.
-    fn collect(&mut self) {
-        let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
-        for (delay, step) in late {
-            self.after(delay, Event::Late(step));
-        }
-        let mail = std::mem::take(&mut *self.post.lock());
-        self.stirred |= !mail.replies.is_empty();
-        for call in mail.calls {
-            self.call_upstream(call);
-        }
-        for (number, heard) in mail.replies {
-            self.heard(number, &heard);
-        }
-    }
-
-    fn call_upstream(&mut self, call: Call) {
-        let number = self.calls;
-        self.calls += 1;
-        let named = name(call.operation);
-        self.note(|| {
-            format!(
-                "call {number} of {named} payload {} fence {:?}",
-                call.payload, call.fence
-            )
-        });
-        self.laws.called(number, call.fence);
-        let fate = fate(&mut self.dice, &self.plan.upstream, number, &named, &call);
-        if let Some(after) = fate.effect_after {
-            let effect = Effect {
-                operation: call.operation,
-                payload: call.payload,
-                fence: call.fence,
-                call: number,
-            };
-            self.after(after, Event::Effect(effect));
-        }
-        match fate.says {
-            Some((after, said)) => self.after(after, Event::Say(call.reply, said)),
-            // It never answers, but keeps the connection.
-            None => self.after(Duration::from_secs(3600), Event::Say(call.reply, Said::Refused)),
-        }
-    }
-
-    /// What the client of a request heard.
-    fn heard(&mut self, number: usize, heard: &Heard) {
-        let Some(mut wish) = self.open.remove(&number) else {
-            return;
-        };
-        self.note(|| format!("request {number} hears {}", describe(heard)));
-        let record = self.record(operation(wish.operation).id());
-        self.laws.reply(wish.operation, wish.payload, heard, record.as_ref());
-        let counts = &mut self.report.counts;
-        match heard {
-            Heard::Answer(_) => counts.answers += 1,
-            Heard::Refused(Refusal::Mismatch) => counts.mismatches += 1,
-            Heard::Refused(Refusal::Done { .. }) => counts.answers += 1,
-            Heard::Refused(_) => counts.refusals += 1,
-            _ => {}
-        }
-        wish.tries_left -= 1;
-        if !is_final(heard) && wish.tries_left > 0 {
-            let pause = self.dice.millis(100, 1_500);
-            self.after(pause, Event::Ask(wish));
-        } else if wish.probe {
-            let mode = self.plan.mode(wish.operation);
-            self.laws.probed(wish.operation, mode, Some(heard));
-        }
-    }
-
     fn record(&mut self, id: OperationId) -> Option<Record> {
         match self.runtime.block_on(self.store.read(id)) {
             Ok((now, record)) => {
@@ -354,6 +293,13 @@ impl World {
         }
     }
 
+    fn is_unsettled(&mut self) -> bool {
+        (0..self.config.operations).any(|number| {
+            let record = self.record(operation(number).id());
+            self.laws.is_unsettled(record.as_ref(), self.time.now())
+        })
+    }
+
     /// When all is over: every wish was answered, and no record is still in progress.
     fn judge(&mut self) {
         let left = std::mem::take(&mut self.open);
@@ -363,15 +309,12 @@ impl World {
         }
         for number in 0..self.config.operations {
             let record = self.record(operation(number).id());
-            // As a listing shows it: a lapsed claim is no longer in progress, though nobody has asked again. One that
-            // waits, and that nobody asks for with the same payload, is forgotten.
-            let shown = record.as_ref().map(|record| Summary::of(record, self.time.now()));
-            match shown.map(|shown| (shown.state, shown.until)) {
-                Some((StateName::Running, until)) if until > Some(self.time.now()) => {
-                    let what = format!("{} is still in progress: {record:?}", name(number));
-                    self.laws.broken("liveness", what);
-                }
-                Some((StateName::Unknown, _)) => self.report.counts.unknown += 1,
+            let now = self.time.now();
+            self.laws.judge(number, record.as_ref(), now);
+            // As a listing shows it: a lapsed claim is no longer in progress, though nobody has asked again.
+            match record.map(|record| Summary::of(&record, now).state) {
+                Some(StateName::Unknown) => self.report.counts.unknown += 1,
+                Some(StateName::Dead) => self.report.counts.dead += 1,
                 _ => {}
             }
         }

@@ -24,6 +24,11 @@ fn laws_hold(seeds: std::ops::Range<u64>) {
         total.accidents,
         total.store_faults,
         total.unknown,
+        total.dead,
+        total.kills,
+        total.accepted,
+        total.takes,
+        total.resolves,
     ];
     assert!(happened.iter().all(|count| *count > 10), "{total:?}");
 }
@@ -88,6 +93,7 @@ fn bugs_of_the_gateway_are_found() {
     found(Canary::RunsWhileInProgress, "same answer");
     found(Canary::FailureIsSuccess, "ack needs effect");
     found(Canary::BodyNotFingerprinted, "one payload");
+    found(Canary::OpenBreakerKills, "killed early");
 }
 
 #[test]
@@ -106,6 +112,23 @@ fn bugs_of_the_store_are_found() {
         (Bug::LeaseIsRetention, "liveness"),
         (Bug::EndlessRenewal, "bounded"),
         (Bug::FollowsAnyClock, "time"),
+    ] {
+        found(Canary::Store(bug), law);
+    }
+}
+
+#[test]
+fn bugs_of_the_stores_queue_are_found() {
+    for (bug, law) in [
+        (Bug::AmendKeepsFence, "fence"),
+        (Bug::TakenByTwo, "one holder"),
+        (Bug::RedrivesDone, "done is done"),
+        (Bug::BelievesNotDoneTooSoon, "settle"),
+        (Bug::ReleaseForgetsInput, "lost"),
+        (Bug::UncountedStaysTry, "killed early"),
+        (Bug::EnqueueOverwrites, "done is done"),
+        (Bug::SuspectsRunBesideOthers, "poison"),
+        (Bug::SweepCheckThenAct, "expiry"),
     ] {
         found(Canary::Store(bug), law);
     }

@@ -1,5 +1,8 @@
 //! What goes wrong in the world: crashes, pauses, clock jumps, outages, and the end of it all.
 
+use std::time::Duration;
+
+use super::super::upstream::Spell;
 use super::{Event, World, millis};
 
 impl World {
@@ -22,6 +25,13 @@ impl World {
             self.at(at, Event::Outage(true));
             self.at(until, Event::Outage(false));
         }
+        for _ in 0..self.plan.spells {
+            let at = self.dice.below(active);
+            let until = at + self.dice.between(1_000, 8_000);
+            let spell = self.dice.pick(&Spell::ALL).copied();
+            self.at(at, Event::Spell(spell));
+            self.at(until, Event::Spell(None));
+        }
         for _ in 0..self.plan.jumps {
             let at = self.dice.below(active);
             // Within what is followed, and beyond it.
@@ -40,15 +50,11 @@ impl World {
         }
         match accident {
             Event::Crash(number, down) if !self.healed => {
-                if let Some(node) = self.nodes[number].take() {
-                    self.note(|| format!("node {number} crashes"));
-                    self.report.counts.store_faults += node.store.injected();
-                    self.after(down, Event::Restart(number));
-                }
+                self.crash(number, down);
             }
             Event::Restart(number) if self.nodes[number].is_none() => {
                 self.note(|| format!("node {number} starts"));
-                self.nodes[number] = Some(self.node());
+                self.nodes[number] = Some(self.node(number));
             }
             Event::Pause(number, asleep) if !self.healed => {
                 if let Some(node) = &mut self.nodes[number] {
@@ -72,6 +78,10 @@ impl World {
                     .flatten()
                     .for_each(|node| node.store.set_outage(outage));
             }
+            Event::Spell(spell) if !self.healed => {
+                self.note(|| format!("the upstream's spell: {spell:?}"));
+                self.spell = spell;
+            }
             Event::Jump(by_ms) if !self.healed => {
                 self.note(|| format!("the clock jumps by {by_ms} ms"));
                 self.time.jump(by_ms);
@@ -81,10 +91,22 @@ impl World {
         }
     }
 
+    /// Takes all that is in flight in a node with it.
+    pub(super) fn crash(&mut self, number: usize, down: Duration) {
+        if let Some(node) = self.nodes[number].take() {
+            self.note(|| format!("node {number} crashes"));
+            self.report.counts.crashes += 1;
+            self.report.counts.store_faults += node.store.injected();
+            self.thinking.retain(|(node, _), _| *node != number);
+            self.after(down, Event::Restart(number));
+        }
+    }
+
     fn heal(&mut self) {
         self.note(|| "all is well from here".into());
         self.healed = true;
         self.outage = false;
+        self.spell = None;
         self.plan.heal();
         for number in 0..self.nodes.len() {
             match &mut self.nodes[number] {
@@ -92,7 +114,7 @@ impl World {
                     node.store.set(self.plan.store.clone());
                     node.resume();
                 }
-                None => self.nodes[number] = Some(self.node()),
+                None => self.nodes[number] = Some(self.node(number)),
             }
         }
         self.accept_the_time();
