@@ -254,6 +254,7 @@ async fn until_stopped(gateway: Gateway, stop: Stop, signals: &mut Signals, with
     let mut serving = std::pin::pin!(async {
         let mut drained = serving.await?;
         if let Some(running) = running {
+            tracing::info!("no more requests in flight; waiting for what the runner runs");
             // It does not panic; if it did, its runs are found by the next start.
             drained.left += running.await.unwrap_or(0);
         }

@@ -58,7 +58,10 @@ pub(crate) enum ProbeAnswer {
 
 /// A value in a JSON body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a value to compare with is no text, whole number, true or false; write one of these"
+)]
 pub(crate) enum Scalar {
     /// A text.
     Text(String),

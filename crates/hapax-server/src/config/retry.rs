@@ -32,7 +32,7 @@ macro_rules! retry {
         #[serde(default, deny_unknown_fields)]
         pub(crate) struct Retry {
             $($(#[doc = $doc])+ pub(crate) $field: $type,)+
-            /// The longest that one try may take; as long as the time-outs of the backend let it if absent.
+            /// The longest that one try may take; as long as the time-outs of the backend let it (and `total`) if absent.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub(crate) per_try: Option<Period>,
             /// The longest that one call may take with all tries and pauses; 60 s, or `per_try` if longer, if absent.
@@ -144,7 +144,10 @@ impl Retry {
     fn policy(&self, after_failure: AfterFailure, timeouts: &Timeouts) -> RetryPolicy {
         let defaults = PolicyLimits::default();
         let patience = timeouts.upstream_connect.0 + timeouts.upstream.0 + timeouts.answer.0;
-        let per_try = self.per_try.map_or(patience, |period| period.0);
+        // What is not given gives way to what is.
+        let most = self.total.map_or(self.elapsed.0, |total| total.0.min(self.elapsed.0));
+        let per_try = self.per_try.map_or(patience.min(most), |period| period.0);
+        let total = defaults.total.max(per_try).min(self.elapsed.0);
         RetryPolicy {
             retry: Classes {
                 unsent: self.classes.contains(&Class::Unsent),
@@ -160,7 +163,7 @@ impl Retry {
                 tries: self.tries,
                 elapsed: self.elapsed.0,
                 per_try,
-                total: self.total.map_or(defaults.total.max(per_try), |period| period.0),
+                total: self.total.map_or(total, |period| period.0),
             },
             budget: BudgetPolicy {
                 share: self.budget_share,

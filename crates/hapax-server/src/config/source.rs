@@ -215,11 +215,30 @@ fn explain_serde(message: &str) -> (String, String) {
         };
         return (problem, "write a whole number such as 3".to_owned());
     }
+    if let Some((wrong, expected)) = message
+        .strip_prefix("invalid type: ")
+        .and_then(|rest| rest.split_once(", expected "))
+        && let Some(write) = in_words(expected)
+    {
+        return (format!("{wrong} makes no sense here"), format!("write {write}"));
+    }
     // The messages of our own values end with what to write, after a semicolon.
     match message.split_once("; ") {
         Some((problem, help)) => (problem.to_owned(), help.to_owned()),
         None => (message.to_owned(), String::new()),
     }
+}
+
+/// What serde expects, for people.
+fn in_words(expected: &str) -> Option<&'static str> {
+    Some(match expected {
+        "u32" | "u64" => "a whole number such as 3",
+        "f64" => "a number such as 0.5",
+        "a boolean" => "true or false",
+        "a sequence" => "a list, such as [\"a\", \"b\"]",
+        _ if expected.starts_with("struct ") => "a table: its keys below a [header], or in braces",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -187,6 +187,12 @@ fn the_default_policy_is_the_library_s() {
     config.timeouts.upstream = Period::seconds(120);
     let longer = retry::policy(&config, None).limits;
     assert_eq!((longer.per_try.as_secs(), longer.total.as_secs()), (135, 135));
+    config.retry.total = Some(Period::seconds(1));
+    assert_eq!(retry::policy(&config, None).limits.per_try.as_secs(), 1);
+    config.retry.total = None;
+    config.retry.elapsed = Period::seconds(20);
+    let shorter = retry::policy(&config, None).limits;
+    assert_eq!((shorter.per_try.as_secs(), shorter.total.as_secs()), (20, 20));
     config.after_failure = super::AfterFailure::Retry;
     assert!(retry::policy(&config, None).retry.ambiguous);
 }

@@ -55,13 +55,13 @@ impl WorkMetrics {
             },
             Event::Died { reason, .. } => {
                 self.ended[3].add(1);
-                bump(&self.died, &DeadReason::ALL, reason);
+                bump(&self.died, DeadReason::ALL, reason);
             }
             Event::Unattended { .. } => self.ended[4].add(1),
             Event::Resolved { by, state, .. } => {
                 let known = RESOLVERS.iter().position(|name| name == by);
                 let resolver = known.unwrap_or(RESOLVERS.len() - 1);
-                bump(&self.resolved[resolver], &StateName::ALL, state);
+                bump(&self.resolved[resolver], StateName::ALL, state);
             }
             Event::Unresolved { .. } => self.unresolved.add(1),
             Event::Suspect { .. } => self.suspects.add(1),

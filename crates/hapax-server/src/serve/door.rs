@@ -163,7 +163,7 @@ impl Maker<'_> {
         let config = self.config;
         let probe = route.and_then(|route| route.probe.as_ref()).or(config.probe.as_ref());
         let resolvers: Vec<Arc<dyn Resolver>> = probe
-            .map(|probe| Probe::new(probe, self.upstream.clone(), destination.clone()))
+            .map(|probe| Probe::resolver(probe, self.upstream.clone(), destination.clone()))
             .into_iter()
             .collect();
         builder(config, route, name)

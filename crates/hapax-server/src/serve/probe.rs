@@ -43,7 +43,7 @@ enum Says {
 }
 
 impl Probe {
-    pub(super) fn new(config: &Config, upstream: Upstream, destination: Destination) -> Arc<dyn Resolver> {
+    pub(super) fn resolver(config: &Config, upstream: Upstream, destination: Destination) -> Arc<dyn Resolver> {
         // Checked when they were read.
         let headers = config
             .headers

@@ -110,7 +110,7 @@ fn a_run_in_progress_is_ended_before_the_process_is() {
         held.text
     );
     gateway.process.signal(Signal::TERM);
-    gateway.process.wait_for_log("stopping");
+    gateway.process.wait_for_log("waiting for what the runner runs");
     held.answer("made");
     assert!(gateway.process.wait().success(), "{}", gateway.process.log());
     let gateway = Gateway::before(backend.addr, directory.path(), &["--respond-async"]);

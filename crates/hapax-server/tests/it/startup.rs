@@ -180,6 +180,30 @@ const FILES: &[(&str, &str, &[&str])] = &[
         &["hapax.toml:2:9", "-1 is negative", "a whole number"],
     ),
     (
+        "tries in words",
+        "[retry]\ntries = \"three\"",
+        &["hapax.toml:2:9", "makes no sense here", "write a whole number"],
+    ),
+    (
+        "one key for a list",
+        "[input]\nkey_files = \"a\"",
+        &["hapax.toml:2:13", "makes no sense here", "write a list"],
+    ),
+    (
+        "a probe in a line",
+        "probe = \"GET /{key}\"",
+        &["hapax.toml:1:9", "makes no sense here", "write a table"],
+    ),
+    (
+        "a value to compare with",
+        "[probe]\nrequest = \"GET /{key}\"\npointer = \"/a\"\nfound_values = [1.5]",
+        &[
+            "hapax.toml:4:16",
+            "no text, whole number, true or false",
+            "write one of these",
+        ],
+    ),
+    (
         "cap below base",
         "[retry]\nbase = \"21s\"",
         &[
