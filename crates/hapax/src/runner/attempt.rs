@@ -161,10 +161,12 @@ async fn attempt(
 fn health(attempted: &Attempted) -> Health {
     match attempted {
         Attempted::Done(_) => Health::Success,
-        Attempted::Failed(failure) => match failure.class {
+        Attempted::Failed(failure) => match (failure.class, &failure.answer) {
             // The other side answered, and meant it.
-            FailureClass::Final => Health::Success,
-            FailureClass::Unsent | FailureClass::Throttled | FailureClass::Ambiguous => Health::Failure,
+            (FailureClass::Final, _) => Health::Success,
+            // It is alive, and limits or turns away this caller.
+            (_, Some(answer)) if answer.status < 500 => Health::Success,
+            (FailureClass::Unsent | FailureClass::Throttled | FailureClass::Ambiguous, _) => Health::Failure,
         },
     }
 }

@@ -214,6 +214,21 @@ async fn the_runner_takes_an_answer_for_what_it_proves() {
     assert_eq!(record.last_error.unwrap().as_str(), "connection reset");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_throttles_the_runner_is_alive() {
+    let destination = Destination::new(policy()).unwrap();
+    let route = named("r").respond_async(true).retry(destination.clone());
+    let door = Door::new(route.build().unwrap(), |call, _| answer(429, call));
+    for key in ["1", "2", "3", "4"] {
+        door.send(ask_later("/", key, "")).await;
+        door.run_until(Happened::Finished(StateName::Waiting)).await;
+    }
+    assert_eq!(
+        (door.calls() >= 4, destination.snapshot().state),
+        (true, BreakerState::Closed)
+    );
+}
+
 /// Finds every effect.
 struct Finder;
 
