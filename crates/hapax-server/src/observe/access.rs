@@ -125,7 +125,7 @@ impl HttpMetrics {
         ];
         page.family(
             "hapax_upstream_failures_total",
-            "Requests that the backend did not answer, by what that proves: unsent had no effect, the others may have.",
+            "Tries that the backend did not answer, by what that proves: unsent had no effect, the others may have.",
             "proof",
             &upstream,
         );

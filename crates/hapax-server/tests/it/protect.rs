@@ -155,7 +155,9 @@ fn a_backend_that_is_down_had_no_effect() {
     down.is(503, "upstream-unavailable");
     gateway.send(&Ask::order("k-1", 1)).is(503, "upstream-unavailable");
     gateway.send(&Ask::get("/orders/1")).is(503, "upstream-unavailable");
-    assert_eq!(gateway.metric(r#"hapax_upstream_failures_total{proof="unsent"}"#), 3.0);
+    // Protected ones have three tries each.
+    assert_eq!(gateway.metric(r#"hapax_upstream_failures_total{proof="unsent"}"#), 7.0);
+    assert_eq!(gateway.metric(r#"hapax_retries_total{destination="upstream"}"#), 4.0);
 }
 
 #[test]
