@@ -16,6 +16,7 @@ mod laws;
 mod node;
 mod plan;
 mod post;
+mod tally;
 mod upstream;
 mod watched;
 mod world;
@@ -122,6 +123,16 @@ pub struct Counts {
     pub resolves: u64,
     /// Dead letters that a person sent back.
     pub redrives: u64,
+    /// Failed runs that runners repeat.
+    pub retries: u64,
+    /// Runs that were put off by a breaker or a budget.
+    pub put_off: u64,
+    /// Breakers that opened, for each name of their destination.
+    pub opened: u64,
+    /// Suspects that ran alone.
+    pub suspects: u64,
+    /// Runs that had lost their fence when they ended.
+    pub fenced: u64,
 }
 
 impl Counts {
@@ -142,6 +153,11 @@ impl Counts {
         self.takes += other.takes;
         self.resolves += other.resolves;
         self.redrives += other.redrives;
+        self.retries += other.retries;
+        self.put_off += other.put_off;
+        self.opened += other.opened;
+        self.suspects += other.suspects;
+        self.fenced += other.fenced;
     }
 }
 

@@ -155,6 +155,14 @@ pub struct Lease {
     pub tries: u32,
 }
 
+impl Lease {
+    /// Whether a lease that was given at the store's `now` may be over when its reply took so long to arrive.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp, took: Duration) -> bool {
+        took >= self.deadline.since(now)
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finish {

@@ -13,6 +13,7 @@ use super::door::Heard;
 use super::plan::{MAX_RUN, Plan};
 use super::upstream::Effect;
 use budget::Starts;
+pub(super) use queue::Arriving;
 use queue::Past;
 
 /// What was seen so far, and which laws were broken.

@@ -15,6 +15,7 @@ use super::breaking::KillsWhatWaits;
 use super::door::{Request, serve};
 use super::plan::Plan;
 use super::post::Post;
+use super::tally::Tally;
 use crate::faulty::Faulty;
 
 /// Duplicates that may wait in one gateway.
@@ -33,7 +34,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts a gateway, its sweeper and its runner included. `seed` is for the jitter of its retries.
-    pub(super) fn start(store: Faulty, canary: Canary, post: Post, plan: &Plan, seed: u64) -> Self {
+    pub(super) fn start(store: Faulty, tally: Arc<Tally>, canary: Canary, post: Post, plan: &Plan, seed: u64) -> Self {
         let built = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = match built {
             Ok(runtime) => runtime,
@@ -55,7 +56,7 @@ impl Node {
             Canary::OpenBreakerKills => Arc::new(KillsWhatWaits::new(store.clone(), destination.clone())),
             _ => Arc::new(store.clone()),
         };
-        let engine = runtime.block_on(async { Engine::shared(Arc::clone(&shared), options, Arc::new(())) });
+        let engine = runtime.block_on(async { Engine::shared(Arc::clone(&shared), options, tally) });
         let sweeper = Sweeper {
             chunk: 4,
             ..Sweeper::default()

@@ -102,7 +102,8 @@ pub(super) struct Plan {
     retention: Retention,
     /// What becomes of each operation's failures: all hold, all retry, or by name.
     modes: u64,
-    operations: usize,
+    /// Operations that are asked for.
+    pub(super) operations: usize,
 }
 
 impl Plan {
@@ -177,8 +178,11 @@ impl Plan {
             modes: some(1000, 0, 3),
             operations,
         };
-        let calm = some(120, 1, 1) == 1;
+        let (calm, busy) = (some(120, 1, 1) == 1, some(200, 3, 6) as usize);
         plan.policy = policy::draw(dice);
+        if busy > 0 && plan.runners {
+            plan.hurry(dice, busy);
+        }
         if !plan.runners || !plan.crashes_count {
             plan.poison = 0;
         }
@@ -186,6 +190,16 @@ impl Plan {
             plan.calm_down(dice);
         }
         plan
+    }
+
+    /// Many times more operations, left to the runners, while the upstream fails for long: enough for breakers and
+    /// budgets to have a say.
+    fn hurry(&mut self, dice: &mut Dice, times: usize) {
+        self.operations *= times;
+        self.arrivals = 2;
+        self.later = dice.between(700, 1000);
+        self.spells = dice.between(2, 5);
+        self.policy.breaker.minimum_calls = dice.between(3, 10) as u32;
     }
 
     /// Nothing but poison, among healthy operations.

@@ -21,6 +21,7 @@ use super::laws::Laws;
 use super::node::{Node, WAITERS};
 use super::plan::{LEASE, MAX_RUN, Plan, SETTLING};
 use super::post::Post;
+use super::tally::Tally;
 use super::upstream::{Effect, Spell};
 use super::watched::Watched;
 use super::{Canary, Config, Report};
@@ -77,7 +78,10 @@ pub(super) struct World {
     ids: Arc<[OperationId]>,
     /// Handlers that have not called the upstream yet: in which node, under which fence, for which operation.
     thinking: BTreeMap<(usize, Fence), usize>,
+    /// Claims whose handlers have not begun, as far as their nodes may still hear of them.
+    granted: BTreeMap<(usize, Fence), usize>,
     post: Post,
+    tally: Arc<Tally>,
     late: LateCalls,
     queue: BTreeMap<(u64, u64), Event>,
     ticks: u64,
@@ -95,7 +99,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, config: &Config) -> Self {
         let mut dice = Dice::new(seed);
-        let plan = Plan::draw(&mut dice, config.operations);
+        let plan = Plan::draw(&mut dice, config.operations.clamp(1, 40));
         let time = MadeTime::new(Timestamp::from_millis(1_800_000_000_000));
         let store: Arc<dyn Store> = match config.canary {
             Canary::Store(bug) => Arc::new(Planted::new(bug, time.clock())),
@@ -105,7 +109,7 @@ impl World {
             Ok(runtime) => runtime,
             Err(error) => panic!("no runtime for the simulated world: {error}"),
         };
-        let ids = (0..config.operations).map(|number| operation(number).id()).collect();
+        let ids = (0..plan.operations).map(|number| operation(number).id()).collect();
         let mut world = Self {
             config: config.clone(),
             dice,
@@ -123,7 +127,9 @@ impl World {
             probed: false,
             ids,
             thinking: BTreeMap::new(),
+            granted: BTreeMap::new(),
             post: Post::default(),
+            tally: Arc::default(),
             late: LateCalls::default(),
             queue: BTreeMap::new(),
             ticks: 0,
@@ -200,7 +206,7 @@ impl World {
         let watched = Watched::new(Arc::clone(&self.store), post.clone(), Arc::clone(&self.ids));
         let store = Faulty::new(Arc::new(watched), self.dice.bits(), faults).with_later(later);
         self.laws.node_starts(number);
-        Node::start(store, self.config.canary, post, &self.plan, self.dice.bits())
+        Node::start(store, Arc::clone(&self.tally), self.config.canary, post, &self.plan, self.dice.bits())
     }
 
     /// Lets happen what is due.
@@ -229,7 +235,7 @@ impl World {
                 }
                 Event::Probe => {
                     self.probed = true;
-                    let healthy = (0..self.config.operations).filter(|number| !self.plan.is_poison(*number));
+                    let healthy = (0..self.plan.operations).filter(|number| !self.plan.is_poison(*number));
                     for number in healthy.collect::<Vec<_>>() {
                         self.at(self.now_ms + 100 * number as u64, Event::Ask(Wish::probe(number)));
                     }
@@ -287,14 +293,14 @@ impl World {
     }
 
     fn look_at_records(&mut self) {
-        for number in 0..self.config.operations {
+        for number in 0..self.plan.operations {
             let record = self.record(operation(number).id());
             self.laws.record(number, record.as_ref());
         }
     }
 
     fn is_unsettled(&mut self) -> bool {
-        (0..self.config.operations).any(|number| {
+        (0..self.plan.operations).any(|number| {
             let record = self.record(operation(number).id());
             self.laws.is_unsettled(record.as_ref(), self.time.now())
         })
@@ -307,7 +313,7 @@ impl World {
             self.laws
                 .broken("liveness", format!("request {number} was never answered: {wish:?}"));
         }
-        for number in 0..self.config.operations {
+        for number in 0..self.plan.operations {
             let record = self.record(operation(number).id());
             let now = self.time.now();
             self.laws.judge(number, record.as_ref(), now);
@@ -318,6 +324,7 @@ impl World {
                 _ => {}
             }
         }
+        self.tally.add_to(&mut self.report.counts);
         for node in self.nodes.iter().flatten() {
             self.report.counts.store_faults += node.store.injected();
         }

@@ -6,10 +6,14 @@ use std::time::Duration;
 use hapax::{Arrival, Ended, Engine, EngineOptions, Reply, RunError, RunOptions};
 use hapax_check::MadeTime;
 use hapax_check::conformance::block_on;
+use hapax_check::faulty::{Faults, Faulty};
 use hapax_core::{
-    AfterFailure, Answer, Fingerprint, Finish, Key, Name, Operation, Outcome, RecipeId, Scope, Store, Timestamp,
+    AfterFailure, Answer, Cause, Fingerprint, Finish, Key, Name, Operation, Outcome, RecipeId, Refusal, Scope, Store,
+    Timestamp,
 };
 use hapax_store::MemoryStore;
+use tokio::runtime::Builder;
+use tokio::time::sleep;
 
 #[allow(clippy::unwrap_used, reason = "short printable words are words")]
 fn arrival(payload: u8) -> Arrival {
@@ -55,5 +59,35 @@ fn a_run_that_was_forgotten_is_not_told_the_answer_to_another_payload() {
         };
         let told = engine.run(arrival(1), slow).await;
         assert!(matches!(told, Err(RunError::Lost)), "{told:?}");
+    });
+}
+
+#[test]
+fn a_claim_that_is_heard_of_after_its_lease_is_not_run() {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let time = MadeTime::new(Timestamp::from_millis(0));
+        let memory = Arc::new(MemoryStore::new(time.clock(), [1; 32]));
+        tokio::spawn(async move {
+            loop {
+                sleep(Duration::from_millis(100)).await;
+                time.pass(Duration::from_millis(100));
+            }
+        });
+        // With this seed the first reply takes longer than a lease.
+        let slow = Faults {
+            delayed: 1000,
+            longest_delay_ms: 200_000,
+            ..Faults::default()
+        };
+        let engine = Engine::new(Faulty::new(memory, 1, slow), EngineOptions::default(), ());
+        let mut arrival = arrival(1);
+        arrival.options.after_failure = AfterFailure::Hold;
+        let told = engine.run(arrival, |_| async { ended("too late") }).await;
+        let cause = Cause::Lapsed;
+        assert!(
+            matches!(&told, Ok(Reply::Refused(Refusal::Unknown { cause: told, .. })) if *told == cause),
+            "{told:?}"
+        );
     });
 }

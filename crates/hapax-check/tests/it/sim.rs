@@ -3,7 +3,7 @@
 use hapax_check::canaries::Bug;
 use hapax_check::sim::{Canary, Config, Counts, command, run};
 
-fn laws_hold(seeds: std::ops::Range<u64>) {
+fn laws_hold_in(seeds: impl IntoIterator<Item = u64>) -> Counts {
     let mut total = Counts::default();
     for seed in seeds {
         let report = run(seed, &Config::default());
@@ -15,6 +15,11 @@ fn laws_hold(seeds: std::ops::Range<u64>) {
         );
         total.add(&report.counts);
     }
+    total
+}
+
+fn laws_hold(seeds: std::ops::Range<u64>) {
+    let total = laws_hold_in(seeds);
     // A world in which nothing happens breaks no law.
     let happened = [
         total.effects,
@@ -29,6 +34,12 @@ fn laws_hold(seeds: std::ops::Range<u64>) {
         total.accepted,
         total.takes,
         total.resolves,
+        total.redrives,
+        total.retries,
+        total.put_off,
+        total.opened,
+        total.suspects,
+        total.fenced,
     ];
     assert!(happened.iter().all(|count| *count > 10), "{total:?}");
 }
@@ -46,6 +57,12 @@ fn laws_hold_in_the_second_hundred_worlds() {
 #[test]
 fn laws_hold_in_the_third_hundred_worlds() {
     laws_hold(200..300);
+}
+
+/// Worlds in which a process was told of its claim when the lease was over, and might have run what had been settled.
+#[test]
+fn laws_hold_where_claims_are_heard_of_late() {
+    laws_hold_in([227, 550, 570, 583, 676, 708, 1322]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hapax_core::{
-    AfterFailure, BoxFuture, Claim, Finish, Finished, LastError, Lease, Operation, Refusal, Renewed, Ruling, State,
-    StateName, Store, StoreError, Timestamp,
+    AfterFailure, BoxFuture, Claim, Claimed, Finish, Finished, LastError, Lease, Operation, Refusal, Renewed, Ruling,
+    State, StateName, Store, StoreError, Timestamp,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -109,20 +109,28 @@ impl<R: Send + 'static> Drive<R> {
     /// made is given back.
     async fn claim(&self) -> Result<Ruling, StoreError> {
         let patience = self.inner.options.store_patience;
-        match self
-            .inner
-            .insist("claim", patience, |store| store.claim(self.claim.clone()))
-            .await
-        {
-            Ok(claimed) => {
-                self.inner.learn_time(claimed.now);
-                Ok(claimed.ruling)
-            }
-            Err(error) => {
-                if error.is_transient() {
-                    tokio::spawn(give_back(Arc::clone(&self.inner), self.claim.clone()));
+        loop {
+            let mut asked = Instant::now();
+            let ask = self.inner.insist("claim", patience, |store| {
+                asked = Instant::now();
+                store.claim(self.claim.clone())
+            });
+            match ask.await {
+                // As long on its way as the lease holds, as when this process was paused: somebody may have settled it.
+                Ok(Claimed {
+                    now,
+                    ruling: Ruling::Won(lease),
+                }) if lease.is_over(now, asked.elapsed()) => {}
+                Ok(claimed) => {
+                    self.inner.learn_time(claimed.now);
+                    return Ok(claimed.ruling);
                 }
-                Err(error)
+                Err(error) => {
+                    if error.is_transient() {
+                        tokio::spawn(give_back(Arc::clone(&self.inner), self.claim.clone()));
+                    }
+                    return Err(error);
+                }
             }
         }
     }

@@ -211,12 +211,22 @@ impl Intake {
     /// One request, repeated while the store fails. `None` if it never answers.
     async fn ask(&self, take: &Take) -> Option<Taken> {
         let (mut again, patience) = (take.again, self.inner.options.store_patience);
-        let asked = Instant::now();
-        let ask = self.inner.insist("take", patience, |store| {
-            let again = std::mem::replace(&mut again, true);
-            store.take(Take { again, ..take.clone() })
-        });
-        let taken = ask.await.ok()?;
+        let mut asked = Instant::now();
+        let taken = loop {
+            let ask = self.inner.insist("take", patience, |store| {
+                asked = Instant::now();
+                let again = std::mem::replace(&mut again, true);
+                store.take(Take { again, ..take.clone() })
+            });
+            let taken = ask.await.ok()?;
+            let over = |work: &Work| matches!(work, Work::Run(_, lease) if lease.is_over(taken.now, asked.elapsed()));
+            if !taken.work.iter().any(over) {
+                break taken;
+            }
+            // As long on its way as a lease holds, as when this process was paused: somebody may have settled it. Asked
+            // again, the store gives what is still held.
+            self.tell(&taken);
+        };
         self.inner.learn_time(taken.now);
         if !taken.work.is_empty() {
             failpoint::hit(Failpoint::Taken);

@@ -13,6 +13,9 @@ use super::Laws;
 /// Kills that a poisonous operation may make beside its policy's tries: the first, which is everybody's, and two alone.
 const KILLS: u64 = 3;
 
+/// The longest step of the world: nodes' time may be that far behind.
+const TICK: Duration = Duration::from_millis(500);
+
 /// What an operation went through.
 #[derive(Default)]
 pub(super) struct Past {
@@ -34,6 +37,16 @@ pub(super) struct Past {
     pub(super) amended: bool,
     redriven: u64,
     kills: u64,
+}
+
+/// What of an operation may still reach the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Arriving {
+    Nothing,
+    /// The reply to a claim is on its way, or lost.
+    Claim,
+    /// A handler will call, or a call's effect is to come.
+    Call,
 }
 
 /// A claim that has not been finished.
@@ -72,8 +85,8 @@ impl Laws {
         self.past(number).accepted = true;
     }
 
-    /// A step that the store carried out. `arriving` if something of the operation may still reach the upstream.
-    pub(in super::super) fn step(&mut self, number: usize, step: &Step, arriving: bool) {
+    /// A step that the store carried out. `arriving` is what may still reach the upstream.
+    pub(in super::super) fn step(&mut self, number: usize, step: &Step, arriving: Arriving) {
         match step {
             Step::Claimed { now, lease, .. } => self.started(number, None, *lease, *now),
             Step::Renewed { fence, until, .. } => {
@@ -170,6 +183,16 @@ impl Laws {
         }
     }
 
+    /// A handler begins: no later than its lease ends. A jump of the clock ends leases that processes believe in.
+    pub(in super::super) fn begins(&mut self, number: usize, fence: Fence, now: Timestamp) {
+        let held = self.past(number).held.filter(|held| held.fence == fence);
+        let over = held.is_none_or(|held| now > held.deadline.after(TICK));
+        if over && self.plan.jumps == 0 {
+            let what = format!("{} is started at {now} under {fence}: {held:?}", name(number));
+            self.broken("late start", what);
+        }
+    }
+
     /// A record that ended when a runner wanted to take it.
     pub(in super::super) fn ended(&mut self, number: usize, record: &Record) {
         let tries = i64::from(self.plan.policy.limits.tries);
@@ -241,7 +264,7 @@ impl Laws {
         amendment: &Amendment,
         before: Option<&Record>,
         after: Option<&Record>,
-        arriving: bool,
+        arriving: Arriving,
     ) {
         let happened = self.effects.iter().any(|effect| effect.operation == number);
         let settles = self.plan.settles() && amendment.audit.actor == "probe";
@@ -268,14 +291,14 @@ impl Laws {
                 if settled.is_none_or(|at| at > after.since) {
                     broken.push(("settle", format!("believed before {settled:?}")));
                 }
-                if settles && (happened || arriving) {
+                if settles && (happened || arriving == Arriving::Call) {
                     broken.push(("settle", "wrong although it was settled".into()));
                 }
             }
             _ => {}
         }
         if matches!(after.state, State::Waiting { .. }) {
-            past.misjudged |= happened || arriving;
+            past.misjudged |= happened || arriving != Arriving::Nothing;
         }
         (past.fence, past.held) = (Some(after.fence), None);
         (past.amended, past.crashes) = (true, 0);

@@ -98,6 +98,7 @@ impl World {
             self.report.counts.crashes += 1;
             self.report.counts.store_faults += node.store.injected();
             self.thinking.retain(|(node, _), _| *node != number);
+            self.granted.retain(|(node, _), _| *node != number);
             self.after(down, Event::Restart(number));
         }
     }

@@ -20,7 +20,7 @@ impl World {
     /// Looks at all records, and corrects one that can be corrected: after the faults only what is dead.
     pub(super) fn correct(&mut self) {
         let mut found = Vec::new();
-        for number in 0..self.config.operations {
+        for number in 0..self.plan.operations {
             let record = self.record(operation(number).id());
             found.extend(record.map(|record| (number, Summary::of(&record, self.time.now()))));
         }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::super::attend::Seen;
 use super::super::client::{Wish, describe, is_final, name, operation, request};
 use super::super::door::{Call, Heard, Said};
+use super::super::laws::Arriving;
 use super::super::node::Node;
 use super::super::post::Item;
 use super::super::upstream::{Effect, Spell, answer, fate};
@@ -18,7 +19,7 @@ use super::{Event, World, millis};
 impl World {
     pub(super) fn draw_arrivals(&mut self) {
         let active = millis(self.config.active);
-        for number in 0..self.config.operations {
+        for number in 0..self.plan.operations {
             let first = self.dice.below(active * 2 / 3);
             for _ in 0..self.dice.between(1, self.plan.arrivals.max(1)) {
                 // Half of the duplicates come at once.
@@ -88,12 +89,15 @@ impl World {
                     let down = self.dice.millis(20, 2_000);
                     self.crash(node, down);
                 }
-                Item::Step(step) => self.carried_out(&step),
+                Item::Step(step) => self.carried_out(node, &step),
             }
         }
     }
 
     fn started(&mut self, node: usize, number: usize, fence: Fence, by_runner: bool) {
+        self.granted.remove(&(node, fence));
+        let now = self.time.now();
+        self.laws.begins(number, fence, now);
         self.thinking.insert((node, fence), number);
         if let Some(probes) = self.nodes[node].as_ref().filter(|_| by_runner).map(Node::probes) {
             let now_ms = self.now_ms;
@@ -101,10 +105,16 @@ impl World {
         }
     }
 
-    /// Whether something of the operation may still reach the upstream.
-    fn is_arriving(&self, number: usize) -> bool {
+    /// What of the operation may still reach the upstream.
+    fn arriving(&self, number: usize) -> Arriving {
         let coming = |event: &Event| matches!(event, Event::Effect(effect) if effect.operation == number);
-        self.thinking.values().any(|thinking| *thinking == number) || self.queue.values().any(coming)
+        if self.thinking.values().any(|thinking| *thinking == number) || self.queue.values().any(coming) {
+            Arriving::Call
+        } else if self.granted.values().any(|granted| *granted == number) {
+            Arriving::Claim
+        } else {
+            Arriving::Nothing
+        }
     }
 
     fn number(&self, id: OperationId) -> Option<usize> {
@@ -112,9 +122,9 @@ impl World {
     }
 
     /// A step that the store carried out.
-    fn carried_out(&mut self, step: &Step) {
+    fn carried_out(&mut self, node: usize, step: &Step) {
         let id = match step {
-            Step::Took(taken) => return self.took(taken),
+            Step::Took(taken) => return self.took(node, taken),
             Step::Claimed { id, .. }
             | Step::Renewed { id, .. }
             | Step::Finished { id, .. }
@@ -142,11 +152,20 @@ impl World {
             }
             _ => {}
         }
-        let arriving = self.is_arriving(number);
+        match step {
+            Step::Claimed { lease, .. } => {
+                self.granted.insert((node, lease.fence), number);
+            }
+            Step::Finished { fence, .. } => {
+                self.granted.remove(&(node, *fence));
+            }
+            _ => {}
+        }
+        let arriving = self.arriving(number);
         self.laws.step(number, step, arriving);
     }
 
-    fn took(&mut self, taken: &Taken) {
+    fn took(&mut self, node: usize, taken: &Taken) {
         let number = |record: &Record| self.number(record.operation.id());
         let ended: Vec<_> = taken.ended.iter().filter_map(|record| Some((number(record)?, record))).collect();
         let works = taken.work.iter().filter_map(|work| {
@@ -157,6 +176,7 @@ impl World {
             if let Work::Run(_, lease) = work {
                 self.note(|| format!("{} is taken: {lease:?}", name(number)));
                 self.report.counts.takes += 1;
+                self.granted.insert((node, lease.fence), number);
             }
             self.laws.took(number, work, taken.now);
         }
