@@ -34,11 +34,14 @@ macro_rules! in_each_configuration {
     };
 }
 
+mod accepted;
 mod client;
 mod journal;
 mod laws;
 mod pair;
+mod redriven;
 mod rig;
+mod runners;
 mod storm;
 
 use std::time::{Duration, Instant};
@@ -70,6 +73,9 @@ killed_at! {
     before_finish => BeforeFinish,
     after_finish => AfterFinish,
     before_answer => BeforeAnswer,
+    before_enqueue => BeforeEnqueue,
+    enqueued => Enqueued,
+    taken => Taken,
 }
 
 mod at_random {
@@ -78,7 +84,7 @@ mod at_random {
 
 #[test]
 fn every_failpoint_has_its_tests() {
-    assert_eq!(TESTED, Failpoint::ALL);
+    assert_eq!(TESTED, [Failpoint::ALL, Failpoint::QUEUE].concat());
 }
 
 /// A client's patience with one request: longer than any answer takes, so that only a kill cuts it off.
@@ -87,6 +93,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DAWDLE: Duration = Duration::from_millis(4);
 /// A failpoint is armed for at most so many hits.
 const HITS: u64 = 40;
+/// The same where few do.
+const HITS_BY_FEW: u64 = 10;
 /// The same where duplicates hit it, too.
 const HITS_BY_ALL: u64 = 160;
 
@@ -102,6 +110,7 @@ fn kill_at(failpoint: Failpoint, kind: StoreKind, mode: Mode) {
     let sums = Test::run(kind, mode, failpoint.name(), |test, port, dice| {
         let most = match failpoint {
             Failpoint::BeforeClaim | Failpoint::BeforeAnswer => HITS_BY_ALL,
+            Failpoint::BeforeEnqueue | Failpoint::Enqueued | Failpoint::Taken => HITS_BY_FEW,
             _ => HITS,
         };
         let armed = (failpoint, 1 + dice.roll(most));
@@ -119,12 +128,15 @@ fn kill_at(failpoint: Failpoint, kind: StoreKind, mode: Mode) {
 /// Each kill leaves behind what only a kill at that point does, where there is such a thing.
 fn was_there(failpoint: Failpoint, mode: Mode, sums: &Sums) {
     let traces = match (failpoint, mode) {
-        (Failpoint::ClaimWritten | Failpoint::BeforeUpstream, Mode::Hold) => sums.unknown.0,
+        (Failpoint::ClaimWritten | Failpoint::BeforeUpstream | Failpoint::Taken, Mode::Hold) => sums.unknown.0,
         (Failpoint::AfterUpstream | Failpoint::BeforeFinish, Mode::Hold) => sums.unknown.1,
         (Failpoint::AfterUpstream | Failpoint::BeforeFinish, Mode::Retry) => sums.doubles,
-        (Failpoint::AfterFinish, _) => sums.recovered,
-        (Failpoint::ClaimWritten | Failpoint::BeforeUpstream, Mode::Retry)
-        | (Failpoint::BeforeClaim | Failpoint::BeforeAnswer, _) => return,
+        // A runner's run leaves none.
+        (Failpoint::AfterFinish, _) => 2 * sums.recovered,
+        (Failpoint::ClaimWritten | Failpoint::BeforeUpstream | Failpoint::Taken, Mode::Retry)
+        | (Failpoint::BeforeClaim | Failpoint::BeforeAnswer | Failpoint::BeforeEnqueue | Failpoint::Enqueued, _) => {
+            return;
+        }
     };
     assert!(traces >= kills(), "{} kills left {traces} traces: {sums:?}", kills());
 }
@@ -216,7 +228,7 @@ impl Test {
         let (counts, kills, keys) = (story.counts, story.kills, story.seen.len());
         println!(
             "crash: {what}, {:?}, {:?}: {kills} kills, {} requests ({} refused, {} cut off, {} in progress, {} \
-             unavailable), {keys} keys, {} effects, {} replays ({} keys only by replays), {} mismatches refused, {} \
+             accepted, {} unavailable), {keys} keys, {} effects, {} replays ({} keys only by replays), {} mismatches refused, {} \
              unknown ({} happened), {} doubles ({} without a kill), {} lost, {:.1?}",
             self.kind,
             self.rig.mode,
@@ -224,6 +236,7 @@ impl Test {
             counts.refused,
             counts.cut,
             counts.in_progress,
+            counts.accepted,
             counts.unavailable,
             sums.effects,
             counts.replays,
@@ -240,6 +253,7 @@ impl Test {
             .min(counts.replays)
             .min(counts.mismatches)
             .min(counts.cut)
+            .min(counts.accepted)
             .min(sums.effects);
         assert!(least > 0, "nothing was put to the test: {counts:?} {sums:?}");
     }

@@ -23,6 +23,8 @@ pub(super) struct Ask {
     pub(super) body: String,
     /// How long the shop takes to commit, and then to answer.
     pub(super) delays: (Duration, Duration),
+    /// Whether it may be accepted, to be run by a runner.
+    pub(super) later: bool,
 }
 
 /// What became of a request.
@@ -173,6 +175,9 @@ fn request(address: SocketAddr, ask: &Ask) -> Request<Full<Bytes>> {
         .header(CONTENT_TYPE, "application/json")
         .header(SCOPE, ask.scope)
         .header("idempotency-key", &ask.key);
+    if ask.later {
+        builder = builder.header("prefer", "respond-async");
+    }
     for (name, delay) in [("x-shop-delay", ask.delays.0), ("x-shop-delay-after", ask.delays.1)] {
         if !delay.is_zero() {
             builder = builder.header(name, format!("{}ms", delay.as_millis()));

@@ -38,6 +38,8 @@ pub(super) struct Seen {
     /// Successes that were no replays.
     pub(super) fresh: u64,
     pub(super) unknown: bool,
+    /// It was accepted, to be run by a runner.
+    pub(super) accepted: bool,
     in_progress: Option<Instant>,
 }
 
@@ -49,6 +51,7 @@ pub(super) struct Counts {
     pub(super) cut: u64,
     pub(super) replays: u64,
     pub(super) in_progress: u64,
+    pub(super) accepted: u64,
     pub(super) mismatches: u64,
     pub(super) unavailable: u64,
 }
@@ -109,6 +112,7 @@ impl Journal {
             success: None,
             fresh: 0,
             unknown: false,
+            accepted: false,
             in_progress: None,
         });
     }
@@ -170,6 +174,16 @@ impl Journal {
                     return None;
                 }
                 format!("still in progress after {:?}", began.elapsed())
+            }
+            (202, None) if ask.later && !done_before => {
+                counts.accepted += 1;
+                seen.accepted = true;
+                // Nobody may have been there to run it since.
+                let began = *seen.in_progress.get_or_insert(sent).max(last_kill);
+                if began.elapsed() < STUCK {
+                    return None;
+                }
+                format!("still not run after {:?}", began.elapsed())
             }
             (503, Some("store-unavailable" | "upstream-unavailable")) => {
                 counts.unavailable += 1;

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use hapax_shop::{Effect, Ledger};
 
 use super::journal::{Name, Story};
-use super::rig::{LEASE, Mode};
+use super::rig::{LEASE, Mode, RUNS};
 use super::storm::ACTIVE;
+
+/// The most that a kill can cut off.
+const IN_FLIGHT: u64 = ACTIVE as u64 + RUNS;
 
 /// The numbers of one configuration, or of its story so far.
 #[derive(Debug, Default)]
@@ -18,7 +21,7 @@ pub(super) struct Sums {
     pub(super) lost: u64,
     /// Operations that ended as unknown, without and with an effect.
     pub(super) unknown: (u64, u64),
-    /// Operations of which a client learned by replays only that they are done.
+    /// Operations that were never accepted, of which a client learned by replays only that they are done.
     pub(super) recovered: u64,
     /// Operations with more doubles than kills while they ran: a live run that lost its lease.
     pub(super) stalled: u64,
@@ -155,7 +158,7 @@ impl<'a> Court<'a> {
                 .map_or(0, Vec::len) as u64;
             match (&seen.success, seen.ended) {
                 (Some(_), Some(ended)) => {
-                    self.sums.recovered += u64::from(seen.fresh == 0);
+                    self.sums.recovered += u64::from(seen.fresh == 0 && !seen.accepted);
                     let extra = runs.saturating_sub(1);
                     let leases = ended.duration_since(seen.first_sent).as_millis() / LEASE.as_millis();
                     if u128::from(extra) > leases {
@@ -168,7 +171,7 @@ impl<'a> Court<'a> {
             }
         }
         self.unknowns(owners);
-        if self.sums.doubles > self.story.kills * ACTIVE as u64 + self.sums.stalled {
+        if self.sums.doubles > self.story.kills * IN_FLIGHT + self.sums.stalled {
             self.complain(format!("{} doubles of {} kills", self.sums.doubles, self.story.kills));
         }
     }
@@ -189,7 +192,7 @@ impl<'a> Court<'a> {
             ));
         }
         self.sums.unknown = (unknown - unclaimed.min(unknown), unclaimed);
-        if unknown > self.story.kills * ACTIVE as u64 {
+        if unknown > self.story.kills * IN_FLIGHT {
             self.complain(format!("{unknown} unknown of {} kills", self.story.kills));
         }
     }

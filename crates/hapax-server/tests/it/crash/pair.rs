@@ -152,20 +152,20 @@ impl Pair {
 }
 
 #[track_caller]
-fn is(answer: &Answer, body: &str, replayed: bool) {
+pub(super) fn is(answer: &Answer, body: &str, replayed: bool) {
     let told = (answer.status, &*answer.body, answer.is_replay());
     assert_eq!(told, (201, body, replayed), "{answer:?}");
 }
 
 /// A run whose request is with the backend.
-struct Running {
-    fence: u64,
+pub(super) struct Running {
+    pub(super) fence: u64,
     /// Lets the backend answer.
-    answer: Box<dyn FnOnce(&str)>,
+    pub(super) answer: Box<dyn FnOnce(&str)>,
 }
 
 impl Running {
-    fn next(backend: &HeldBackend) -> Self {
+    pub(super) fn next(backend: &HeldBackend) -> Self {
         let held = backend.next();
         let fence = held.text.lines().find_map(|line| line.strip_prefix("hapax-fence: "));
         Self {

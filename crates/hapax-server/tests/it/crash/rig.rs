@@ -1,21 +1,37 @@
 //! What a crash test runs on: the shop, a store, and gateways that are started again and again on the same port.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hapax::core::Store;
 use hapax::failpoint::Failpoint;
+use hapax::store::postgres::{PostgresOptions, PostgresStore};
+use hapax::store::sqlite::{SqliteOptions, SqliteStore};
 use hapax_testbed::{Database, FreePort, Postgres};
 use rustix::process::Signal;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::client::SCOPE;
 use crate::support::{Gateway, PATIENCE, Process, ShopServer, program, sqlite};
 
 /// Short, so that what a kill left behind ends soon; long enough for a heartbeat on a busy machine.
 pub(super) const LEASE: Duration = Duration::from_millis(500);
+
+/// Operations that a gateway's runner has in flight at the most.
+pub(super) const RUNS: u64 = 16;
+
+/// What has no flag. What other processes left is looked for more often than leases end.
+const CONFIG: &str = "\
+respond_async = true
+[runner]
+concurrency = 16
+poll = '100ms'
+";
 
 /// What a lapsed claim becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,18 +56,41 @@ pub(super) struct Rig {
     pub(super) shop: ShopServer,
     pub(super) mode: Mode,
     home: StoreHome,
+    config: NamedTempFile,
 }
 
 impl Rig {
     pub(super) fn new(kind: StoreKind, mode: Mode) -> Self {
+        Self::configured(kind, mode, "")
+    }
+
+    /// One whose gateways' configuration says more.
+    pub(super) fn configured(kind: StoreKind, mode: Mode, more: &str) -> Self {
         let home = match kind {
             StoreKind::Sqlite => StoreHome::Sqlite(tempfile::tempdir().unwrap()),
             StoreKind::Postgres => StoreHome::Postgres(Postgres::shared().database()),
         };
+        let mut config = NamedTempFile::new().unwrap();
+        write!(config, "{CONFIG}{more}").unwrap();
         Self {
             shop: ShopServer::start(),
             mode,
             home,
+            config,
+        }
+    }
+
+    /// What the records are, looked at beside the gateway.
+    pub(super) async fn store(&self) -> Arc<dyn Store> {
+        match &self.home {
+            StoreHome::Sqlite(directory) => {
+                let file = directory.path().join("hapax.db");
+                Arc::new(SqliteStore::open(file, SqliteOptions::default()).unwrap())
+            }
+            StoreHome::Postgres(database) => {
+                let options = PostgresOptions::default();
+                Arc::new(PostgresStore::connect(database.url(), options).await.unwrap())
+            }
         }
     }
 
@@ -71,11 +110,14 @@ impl Rig {
         Process::spawn(armed(None).args(["serve", "--with-parent"]).args(arguments))
     }
 
-    fn arguments(&self, port: &FreePort, backend: SocketAddr) -> Vec<String> {
-        let store = match &self.home {
+    pub(super) fn store_url(&self) -> String {
+        match &self.home {
             StoreHome::Sqlite(directory) => sqlite(directory.path()),
             StoreHome::Postgres(database) => database.url().to_owned(),
-        };
+        }
+    }
+
+    fn arguments(&self, port: &FreePort, backend: SocketAddr) -> Vec<String> {
         let mode = match self.mode {
             Mode::Hold => "hold",
             Mode::Retry => "retry",
@@ -84,11 +126,12 @@ impl Rig {
         [
             ("--listen", port.address().to_string()),
             ("--upstream", format!("http://{backend}")),
-            ("--store", store),
+            ("--store", self.store_url()),
             ("--scope", format!("header:{SCOPE}")),
             ("--after-failure", mode.to_owned()),
             ("--lease", lease),
             ("--wait", "100ms".to_owned()),
+            ("--config", self.config.path().display().to_string()),
             ("--log", "error".to_owned()),
         ]
         .into_iter()

@@ -14,7 +14,7 @@ use super::client::{Ask, Client, Sent};
 use super::journal::{End, Journal, SLACK};
 use super::rig::{Dice, LEASE, Mode};
 
-/// Requests under way at a time: the most that a kill can cut off.
+/// Requests under way at a time.
 pub(super) const ACTIVE: usize = 24;
 /// Operations without an end at a time: those cut off wait for their lease while others go on.
 const OPEN: usize = 96;
@@ -129,7 +129,12 @@ impl Storm {
         match manner(&mut dice) {
             Manner::Plain => self.expect(&ask).await,
             Manner::Duplicates(clients) => {
-                join_all((0..clients).map(|_| self.expect(&ask))).await;
+                // Some of them can wait for it, others would have it run later.
+                let other = Ask {
+                    later: !ask.later,
+                    ..ask.clone()
+                };
+                join_all((0..clients).map(|client| self.expect(if client % 2 == 0 { &ask } else { &other }))).await;
             }
             Manner::TwoScopes => {
                 let mut other = ask.clone();
@@ -240,7 +245,7 @@ fn manner(dice: &mut Dice) -> Manner {
     }
 }
 
-fn order(index: u64, dice: &mut Dice, dawdle: u64) -> Ask {
+pub(super) fn order(index: u64, dice: &mut Dice, dawdle: u64) -> Ask {
     let scope = SCOPES[dice.roll(2) as usize];
     let mut delay = || {
         if dice.roll(2) == 0 {
@@ -255,6 +260,7 @@ fn order(index: u64, dice: &mut Dice, dawdle: u64) -> Ask {
         key: format!("key-{index}"),
         body: format!(r#"{{"customer":"{scope}","item":"tea","quantity":1}}"#),
         delays: (delay(), delay()),
+        later: dice.roll(4) == 0,
     }
 }
 

@@ -40,6 +40,11 @@ impl HeldBackend {
         Self { addr, arrived }
     }
 
+    /// Requests that are here and held.
+    pub(crate) fn held(&self) -> usize {
+        self.arrived.0.lock().unwrap().len()
+    }
+
     /// The next request, once it is here.
     #[track_caller]
     pub(crate) fn next(&self) -> Held {
@@ -81,9 +86,18 @@ impl Held {
     }
 
     /// Answers it with 201 and this body, and closes.
-    pub(crate) fn answer(mut self, body: &str) {
+    pub(crate) fn answer(self, body: &str) {
+        self.say("201 Created", body);
+    }
+
+    /// Says that it failed, which proves nothing.
+    pub(crate) fn fail(self) {
+        self.say("500 Internal Server Error", "");
+    }
+
+    fn say(mut self, status: &str, body: &str) {
         let head = format!(
-            "HTTP/1.1 201 Created\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
         self.stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
