@@ -39,8 +39,8 @@ impl Subject {
         match self {
             Self::Postgres => "hapax runner, PostgreSQL",
             Self::Hand => "hand-written loop",
-            Self::Rival(How::Plain) => "graphile_worker",
-            Self::Rival(How::Batched) => "graphile_worker, batched",
+            Self::Rival(How::Queue) => "graphile_worker",
+            Self::Rival(How::Batched) => "graphile_worker, batched completion",
             Self::Sqlite => "hapax runner, SQLite",
         }
     }
@@ -48,7 +48,7 @@ impl Subject {
     fn target(self) -> Option<Target> {
         match self {
             Self::Hand => Some(Target::AtLeast(0.7)),
-            Self::Rival(How::Plain) => Some(Target::AtLeast(2.0)),
+            Self::Rival(How::Queue) => Some(Target::AtLeast(2.0)),
             Self::Rival(How::Batched) | Self::Postgres | Self::Sqlite => None,
         }
     }
@@ -59,7 +59,7 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     match &options.rival {
         Some(program) => {
             rival::check(program)?;
-            subjects.extend([Subject::Rival(How::Plain), Subject::Rival(How::Batched)]);
+            subjects.extend([Subject::Rival(How::Queue), Subject::Rival(How::Batched)]);
         }
         None => report.note("graphile_worker was left out (--no-rival)"),
     }

@@ -130,11 +130,13 @@ fn figures(report: &mut Report, trouble: Mood, seen: &Seen) {
             target: Some(target),
         });
     };
-    let (most, down) = (seen.most_forwarded(), seen.forwarded_while_down());
     figure(
         "most forwarded : offered in any second",
-        (format!("{most:.0}; {down} in all while down"), offered.clone()),
-        (share(most), ""),
+        (
+            format!("{} in all while down", seen.forwarded_while_down()),
+            offered.clone(),
+        ),
+        (seen.most_forwarded(), ""),
         Target::AtMost(MOST_FORWARDED),
     );
     figure(

@@ -8,9 +8,9 @@ use crate::error::Result;
 /// How its worker is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
-    /// As it comes.
-    Plain,
-    /// Fetches and completes many jobs at a time.
+    /// Fetches many jobs at a time, completes each by itself.
+    Queue,
+    /// Completes many at a time as well.
     Batched,
 }
 
@@ -30,7 +30,7 @@ pub(super) async fn run(program: &Path, url: &str, (jobs, concurrency): (u64, us
     let mut command = Command::new(program);
     command.args([url, &jobs.to_string(), &concurrency.to_string()]);
     command.arg(match how {
-        How::Plain => "plain",
+        How::Queue => "queue",
         How::Batched => "batched",
     });
     let output = tokio::task::spawn_blocking(move || command.output()).await??;
