@@ -87,12 +87,14 @@ fn without_leave_the_preference_is_ignored() {
 #[test]
 fn an_accepted_request_survives_a_kill() {
     let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
-    let mut gateway = Gateway::before(nobody(), directory.path(), &["--respond-async"]);
+    // The kill may hit a try, which cannot have reached anybody: but only we know.
+    let options = ["--respond-async", "--lease", "1s", "--after-failure", "retry"];
+    let mut gateway = Gateway::before(nobody(), directory.path(), &options);
     let location = accepted(&gateway.send(&order("k-1")));
     assert_eq!(accepted(&gateway.send(&order("k-1"))), location, "the same as before");
     gateway.process.kill();
     assert_eq!(shop.effects(), 0);
-    let gateway = Gateway::before(shop.addr, directory.path(), &["--respond-async", "--lease", "1s"]);
+    let gateway = Gateway::before(shop.addr, directory.path(), &options);
     wait_for(&gateway, &location, "done");
     assert!(gateway.send(&order("k-1")).is_replay());
     assert_eq!(shop.effects(), 1);
@@ -118,6 +120,24 @@ fn a_run_in_progress_is_ended_before_the_process_is() {
     assert_eq!(gateway.send(&order("k-1")).body, "made");
 }
 
+#[test]
+fn what_no_retry_mends_is_a_dead_letter_that_says_so() {
+    let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
+    let gateway = Gateway::before(shop.addr, directory.path(), &["--respond-async"]);
+    let refused = order("k-secret").header("X-Shop-Fail", "403-before");
+    let location = accepted(&gateway.send(&refused));
+    let status = wait_for(&gateway, &location, "dead");
+    assert_eq!(
+        (&status["reason"], &status["needs_help"]),
+        (&"refused".into(), &true.into())
+    );
+    gateway.process.wait_for_log("a dead letter");
+    let log = gateway.process.log();
+    assert!(log.contains("reason=\"refused\"") && !log.contains("k-secret"), "{log}");
+    assert_eq!(gateway.metric(r#"hapax_died_total{reason="refused"}"#), 1.0);
+    assert_eq!(shop.effects(), 0);
+}
+
 /// Whether a text is anywhere in the files of a database.
 fn is_at_rest(directory: &Path, text: &str) -> bool {
     let files = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path());
@@ -141,8 +161,9 @@ fn a_stored_request_is_not_readable_at_rest() {
     let secret = |key: &str| order(key).body(r#"{"customer":"zanzibar","item":"tea","quantity":1}"#);
     let start = |upstream, key_files: &[&str]| {
         let file = directory.path().join("hapax.toml");
-        let text =
-            format!("respond_async = true\nscope = \"none\"\nlease = \"1s\"\n[input]\nkey_files = {key_files:?}\n");
+        let text = format!(
+            "respond_async = true\nafter_failure = \"retry\"\nscope = \"none\"\nlease = \"1s\"\n[input]\nkey_files = {key_files:?}\n"
+        );
         std::fs::write(&file, text).unwrap();
         Gateway::before(upstream, directory.path(), &["--config", file.to_str().unwrap()])
     };

@@ -119,7 +119,7 @@ fn what_is_not_found_runs_again_once_that_is_certain() {
 fn nonsense_leaves_it_unknown_and_says_what_it_was() {
     let (shop, directory) = (ShopServer::start(), tempfile::tempdir().unwrap());
     let probe = "[route.probe]\nrequest = \"GET /healthz?{key}\"\npointer = \"/status\"\nfound_values = [\"paid\"]\n";
-    let gateway = gateway(shop.addr, directory.path(), probe);
+    let mut gateway = self::gateway(shop.addr, directory.path(), probe);
     let reset = gateway.send(&Ask::order("k-1", 1).header("X-Shop-Fail", "reset-after"));
     assert_eq!(reset.status, 502, "{reset:?}");
     gateway.process.wait_for_log("nobody can tell yet");
@@ -131,4 +131,12 @@ fn nonsense_leaves_it_unknown_and_says_what_it_was() {
     assert!(!log.contains("k-1"), "a key was logged: {log}");
     gateway.send(&Ask::order("k-1", 1)).is(409, "outcome-unknown");
     assert_eq!(shop.effects(), 1);
+    gateway.process.kill();
+    // Counted at the start, before anyone asks.
+    let gateway = self::gateway(shop.addr, directory.path(), probe);
+    let until = Instant::now() + PATIENCE;
+    while !gateway.metrics().contains("\nhapax_records_unknown 1\n") {
+        assert!(Instant::now() < until, "not counted: {}", gateway.metrics());
+    }
+    assert!(gateway.metric("hapax_oldest_unknown_seconds") > 0.0);
 }
