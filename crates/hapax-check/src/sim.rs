@@ -73,6 +73,8 @@ pub enum Canary {
     RunsWhileInProgress,
     /// A runner's open breaker kills what waits for it.
     OpenBreakerKills,
+    /// A runner is given what it took before, once more.
+    TakenTwice,
 }
 
 /// What came of a simulation.

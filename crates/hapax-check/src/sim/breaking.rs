@@ -1,31 +1,43 @@
-//! A planted bug: a runner whose open breaker kills what it should put off.
+//! Bugs planted between a node and its store.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hapax::retry::Destination;
 use hapax_core::{
     Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, DeadReason, Enqueue, Enqueued, Fence,
     Filter, Finish, Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, Swept, Take, Taken,
-    Timestamp,
+    Timestamp, Work,
 };
 
+use super::Canary;
 use crate::faulty::Faulty;
 
-pub(super) struct KillsWhatWaits {
+/// The store of a node with a bug.
+pub(super) struct Breaking {
     inner: Faulty,
+    canary: Canary,
     destination: Destination,
+    /// What was taken last.
+    taken: Mutex<Vec<Work>>,
 }
 
-impl KillsWhatWaits {
-    pub(super) fn new(inner: Faulty, destination: Destination) -> Self {
-        Self { inner, destination }
+impl Breaking {
+    pub(super) fn new(inner: Faulty, canary: Canary, destination: Destination) -> Self {
+        Self {
+            inner,
+            canary,
+            destination,
+            taken: Mutex::default(),
+        }
     }
 }
 
-impl Store for KillsWhatWaits {
+impl Store for Breaking {
     fn finish(&self, id: OperationId, fence: Fence, finish: Finish) -> BoxFuture<'_, Result<Finished, StoreError>> {
+        let kills = self.canary == Canary::OpenBreakerKills && self.destination.open_for().is_some();
         let finish = match finish {
-            Finish::Release { last_error, .. } if self.destination.open_for().is_some() => Finish::Dead {
+            Finish::Release { last_error, .. } if kills => Finish::Dead {
                 reason: DeadReason::Exhausted,
                 answer: None,
                 last_error,
@@ -50,7 +62,15 @@ impl Store for KillsWhatWaits {
         self.inner.enqueue(enqueue)
     }
     fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
-        self.inner.take(take)
+        Box::pin(async move {
+            let mut taken = self.inner.take(take).await?;
+            if self.canary == Canary::TakenTwice {
+                let mut before = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+                let again = std::mem::replace(&mut *before, taken.work.clone());
+                taken.work.extend(again);
+            }
+            Ok(taken)
+        })
     }
     fn amend(&self, id: OperationId, amendment: Amendment) -> BoxFuture<'_, Result<Amended, StoreError>> {
         self.inner.amend(id, amendment)

@@ -188,6 +188,7 @@ impl Laws {
         {
             self.broken("bounded", format!("{} runs past max_run: {record:?}", name(number)));
         }
+        self.keeps_its_input(number, record);
         self.end(number, record);
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{advance, sleep};
 
 use super::Canary;
 use super::attend::runner;
-use super::breaking::KillsWhatWaits;
+use super::breaking::Breaking;
 use super::door::{Request, serve};
 use super::plan::Plan;
 use super::post::Post;
@@ -53,7 +53,9 @@ impl Node {
             Err(error) => panic!("a simulated policy makes no sense: {error}"),
         };
         let shared: Arc<dyn Store> = match canary {
-            Canary::OpenBreakerKills => Arc::new(KillsWhatWaits::new(store.clone(), destination.clone())),
+            Canary::OpenBreakerKills | Canary::TakenTwice => {
+                Arc::new(Breaking::new(store.clone(), canary, destination.clone()))
+            }
             _ => Arc::new(store.clone()),
         };
         let engine = runtime.block_on(async { Engine::shared(Arc::clone(&shared), options, tally) });

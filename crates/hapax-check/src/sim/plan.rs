@@ -167,7 +167,7 @@ impl Plan {
             } else {
                 Duration::from_millis(some(800, 1, 5_000))
             },
-            corrections: some(500, 1, 12),
+            corrections: some(600, 2, 24),
             calm: false,
             retention: Retention {
                 // Short, so that answers expire while the world runs.

@@ -85,6 +85,16 @@ impl Laws {
         self.past(number).accepted = true;
     }
 
+    /// What was accepted can be run until it is done.
+    pub(super) fn keeps_its_input(&mut self, number: usize, record: &Record) {
+        let past = self.past(number);
+        let accepted = past.accepted && !past.removed;
+        if accepted && record.input.is_none() && !matches!(record.state, State::Done(_)) {
+            let what = format!("{} was accepted, and has no input: {record:?}", name(number));
+            self.broken("lost", what);
+        }
+    }
+
     /// A step that the store carried out. `arriving` is what may still reach the upstream.
     pub(in super::super) fn step(&mut self, number: usize, step: &Step, arriving: Arriving) {
         match step {
