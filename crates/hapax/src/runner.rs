@@ -31,6 +31,9 @@ use intake::Intake;
 /// More at a time would be a mistake in the configuration.
 const MOST: usize = 1 << 20;
 
+/// How long a runner with more to do waits for half of its slots, in case its runs end soon.
+const BREATH: Duration = Duration::from_millis(5);
+
 /// Bounds of a runner. Every field has a default.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
@@ -251,6 +254,10 @@ impl Runner {
             if more {
                 // Others get their turn even where the store takes no time.
                 tokio::task::yield_now().await;
+                // Few records cost the store about as much as many: while runs end quickly, half of the slots are
+                // filled at once, and the other half runs meanwhile.
+                let half = concurrency.div_ceil(2) as u32;
+                let _ = timeout(BREATH, slots.acquire_many(half)).await;
                 continue;
             }
             let latest = Instant::now() + self.options.poll.min(look.pause);
