@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hapax::retry::Destination;
-use hapax::{
-    Attempted, Engine, Failure, Found, Handling, ResolveError, Resolver, Run, Runner, RunnerOptions,
-};
+use hapax::{Attempted, Engine, Failure, Found, Handling, ResolveError, Resolver, Run, Runner, RunnerOptions};
 use hapax_core::policy::FailureClass;
 use hapax_core::{Answer, BoxFuture, Input, NotKept, OperationId, Outcome, Record};
 use tokio::sync::oneshot;

@@ -113,12 +113,9 @@ pub(super) fn is_final(heard: &Heard) -> bool {
             Refusal::InProgress { .. } | Refusal::Later { .. } | Refusal::AttemptOver
         ),
         // Who was accepted comes back to ask.
-        Heard::Accepted
-        | Heard::Ambiguous
-        | Heard::UpstreamDown
-        | Heard::StoreDown
-        | Heard::Lost
-        | Heard::Nothing => false,
+        Heard::Accepted | Heard::Ambiguous | Heard::UpstreamDown | Heard::StoreDown | Heard::Lost | Heard::Nothing => {
+            false
+        }
     }
 }
 

@@ -245,7 +245,11 @@ impl Plan {
     }
 
     pub(super) fn numbers(&self) -> Arc<HashMap<OperationId, usize>> {
-        Arc::new((0..self.operations).map(|number| (operation(number).id(), number)).collect())
+        Arc::new(
+            (0..self.operations)
+                .map(|number| (operation(number).id(), number))
+                .collect(),
+        )
     }
 
     /// Whether a truthful "not found" that counts only after `settle` is always right.
@@ -258,7 +262,11 @@ impl Plan {
     pub(super) fn late(&self) -> Duration {
         let poison = (SAFE_SETTLE * 2) * self.policy.limits.tries;
         let poison = if self.poison > 0 { poison } else { Duration::ZERO };
-        let jumps = if self.jumps > 0 { Duration::from_secs(450) } else { Duration::ZERO };
+        let jumps = if self.jumps > 0 {
+            Duration::from_secs(450)
+        } else {
+            Duration::ZERO
+        };
         if self.runners { poison + jumps } else { Duration::ZERO }
     }
 

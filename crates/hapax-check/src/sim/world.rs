@@ -206,7 +206,14 @@ impl World {
         let watched = Watched::new(Arc::clone(&self.store), post.clone(), Arc::clone(&self.ids));
         let store = Faulty::new(Arc::new(watched), self.dice.bits(), faults).with_later(later);
         self.laws.node_starts(number);
-        Node::start(store, Arc::clone(&self.tally), self.config.canary, post, &self.plan, self.dice.bits())
+        Node::start(
+            store,
+            Arc::clone(&self.tally),
+            self.config.canary,
+            post,
+            &self.plan,
+            self.dice.bits(),
+        )
     }
 
     /// Lets happen what is due.

@@ -141,10 +141,7 @@ fn bugs_of_the_store_are_found() {
         (Bug::EndlessRenewal, "bounded"),
         (Bug::FollowsAnyClock, "time"),
     ];
-    assert_eq!(
-        missed(&bugs.map(|(bug, law)| (Canary::Store(bug), law))),
-        [""; 0]
-    );
+    assert_eq!(missed(&bugs.map(|(bug, law)| (Canary::Store(bug), law))), [""; 0]);
 }
 
 #[test]
@@ -158,8 +155,5 @@ fn bugs_of_the_stores_queue_are_found() {
         (Bug::EnqueueOverwrites, "done is done"),
         (Bug::SuspectsRunBesideOthers, "poison"),
     ];
-    assert_eq!(
-        missed(&bugs.map(|(bug, law)| (Canary::Store(bug), law))),
-        [""; 0]
-    );
+    assert_eq!(missed(&bugs.map(|(bug, law)| (Canary::Store(bug), law))), [""; 0]);
 }

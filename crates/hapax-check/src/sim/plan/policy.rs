@@ -38,7 +38,11 @@ pub(super) fn draw(dice: &mut Dice) -> RetryPolicy {
         },
         breaker: BreakerPolicy {
             failure_rate: 0.5,
-            minimum_calls: if dice.chance(600) { dice.between(2, 8) as u32 } else { 100 },
+            minimum_calls: if dice.chance(600) {
+                dice.between(2, 8) as u32
+            } else {
+                100
+            },
             window: Duration::from_secs(10),
             open,
             open_at_most,

@@ -167,7 +167,11 @@ impl World {
 
     fn took(&mut self, node: usize, taken: &Taken) {
         let number = |record: &Record| self.number(record.operation.id());
-        let ended: Vec<_> = taken.ended.iter().filter_map(|record| Some((number(record)?, record))).collect();
+        let ended: Vec<_> = taken
+            .ended
+            .iter()
+            .filter_map(|record| Some((number(record)?, record)))
+            .collect();
         let works = taken.work.iter().filter_map(|work| {
             let (Work::Run(record, _) | Work::Resolve(record)) = work;
             Some((number(record)?, work))
