@@ -182,6 +182,18 @@ async function gateway() {
     const status = await hapax.status(intent);
     equal([status.state, status.key, status.answer.status], ['done', intent.key, 201]);
   });
+  await run('the gateway runs an accepted order later, and its answer is fetched', async () => {
+    const intent = fresh('later');
+    const seen = [];
+    const last = await hapax.send(intent, '/orders', {
+      body: order(1),
+      headers: { 'Content-Type': 'application/json' },
+      respondAsync: true,
+      onState: ({ kind }) => seen.push(kind),
+    });
+    equal([last.kind, last.response.status, last.replayed], ['done', 201, true]);
+    ok(seen.includes('in-progress'), `what a person was shown: ${seen}`);
+  });
 }
 
 /** The checks that need a server that misbehaves, on its own origin. */

@@ -96,4 +96,8 @@ impl Failure for UpstreamError {
             Self::Ambiguous { .. } => Proof::Reset,
         }
     }
+
+    fn last_error(&self) -> String {
+        self.to_string()
+    }
 }

@@ -58,6 +58,7 @@ const CHECKS: &[&str] = &[
     "the gateway refuses another request under the same key",
     "an answer that was too large to keep is done",
     "the status of an operation can be read",
+    "the gateway runs an accepted order later, and its answer is fetched",
     // stub.js
     "a dropped connection is tried again with the same key",
     "an answer cut half-way is no answer",
@@ -87,7 +88,7 @@ fn a_browser_orders_once_whatever_its_user_does() {
     let shop = ShopServer::with_pages(&[&root.join("examples/browser"), &root.join("clients/browser")]);
     let front = Front::start(shop.addr);
     let store = tempfile::tempdir().unwrap();
-    let gateway = Gateway::before(front.addr, store.path(), &["--wait", "300ms"]);
+    let gateway = Gateway::before(front.addr, store.path(), &["--wait", "300ms", "--respond-async"]);
     let profile = tempfile::tempdir().unwrap();
     let page = format!("http://{}/tests/harness.html?stub=http://{}", gateway.addr, front.addr);
 
