@@ -11,7 +11,7 @@ use hapax::core::{Input, Name, NotKept, Outcome, RetryPolicy};
 use hapax::retry::Destination;
 use hapax::store::Clock;
 use hapax::store::postgres::PostgresOptions;
-use hapax::{Attempted, Engine, EngineOptions, Handling, Run, Runner, RunnerOptions};
+use hapax::{Attempted, Engine, EngineOptions, Event, Handling, Observer, Run, Runner, RunnerOptions};
 use tokio::sync::Notify;
 
 use super::World;
@@ -104,11 +104,29 @@ async fn lap(options: &Options, world: &World, name: &str, (who, concurrency): (
     }
 }
 
+/// How the runner asks for work.
+#[derive(Default)]
+struct Takes {
+    takes: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Observer for Takes {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Taken { took, .. } = event {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.takes.fetch_add(1, Ordering::Relaxed);
+            self.micros.fetch_add(micros, Ordering::Relaxed);
+        }
+    }
+}
+
 async fn hapax(place: &Place, jobs: u64, concurrency: usize) -> Result<f64> {
     let store = place.open(Clock::default()).await?;
     work::lay(&store, jobs, std::time::Duration::ZERO).await?;
     place.settle().await?;
-    let engine = Engine::shared(store, EngineOptions::default(), Arc::new(()));
+    let takes = Arc::new(Takes::default());
+    let engine = Engine::shared(store, EngineOptions::default(), Arc::clone(&takes) as _);
     let runner_options = RunnerOptions {
         concurrency,
         ..RunnerOptions::default()
@@ -126,6 +144,13 @@ async fn hapax(place: &Place, jobs: u64, concurrency: usize) -> Result<f64> {
     // Told to stop, it waits for what is in hand: then all is durable.
     let left = runner.run(async move { all.notified().await }).await;
     let took = start.elapsed();
+    let asked = takes.takes.load(Ordering::Relaxed).max(1) as f64;
+    println!(
+        "   {}: {:.1} jobs and {:.2} ms a take",
+        place.label(),
+        jobs as f64 / asked,
+        takes.micros.load(Ordering::Relaxed) as f64 / asked / 1e3
+    );
     let done = place.count_done().await?;
     if left > 0 || u64::try_from(done)? != jobs {
         return Err(format!("{done} jobs are done instead of {jobs}").into());
