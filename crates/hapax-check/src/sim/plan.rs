@@ -211,6 +211,8 @@ impl Plan {
         self.later = dice.between(700, 1000);
         self.poison = dice.between(1, 2) as usize;
         self.settle = SAFE_SETTLE;
+        // A run that outlives its first heartbeat has other suspects beside it: then their crashes cost its tries.
+        self.runner_thinks = self.runner_thinks.min(LEASE / 10);
         self.retention.remember_for = Duration::from_secs(36_000);
     }
 

@@ -29,7 +29,7 @@ pub(super) enum Item {
     /// A handler kills its node.
     Kills(usize),
     /// The store carried something out.
-    Step(Step),
+    Step(Box<Step>),
 }
 
 /// A way to the letter box. Clones are of the same node.

@@ -67,7 +67,7 @@ impl Watched {
     }
 
     fn tell(&self, step: Step) {
-        self.post.send(Item::Step(step));
+        self.post.send(Item::Step(Box::new(step)));
     }
 
     async fn record(&self, id: OperationId) -> Result<Option<Record>, StoreError> {

@@ -59,7 +59,8 @@ impl World {
         }
         let items = self.post.take();
         for (_, item) in &items {
-            if let Item::Step(Step::Amended { id, after: None, .. } | Step::Swept { id, .. }) = item
+            if let Item::Step(step) = item
+                && let Step::Amended { id, after: None, .. } | Step::Swept { id, .. } = step.as_ref()
                 && let Some(number) = self.number(*id)
             {
                 self.laws.goes(number);
