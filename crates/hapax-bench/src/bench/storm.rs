@@ -99,7 +99,11 @@ impl Scenario {
         println!("   {}: up", self.trouble.label());
         let offered = traffic.await??;
         let mut forwarded = self.upstream.arrivals();
-        forwarded.extend(refused.end().await?);
+        let refused = refused.end().await?;
+        // The other ones it has seen itself.
+        if self.trouble == Mood::Refuses {
+            forwarded.extend(refused);
+        }
         Ok(Seen {
             clients: f64::from(self.plan.clients),
             offered: Times::new(offered.iter().map(|one| since(one.at))),

@@ -55,15 +55,17 @@ pub(super) struct Refusals {
     seen: JoinHandle<Result<Vec<Instant>>>,
 }
 
-/// Looks at the gateway's metrics again and again; a refusal counts when it is seen.
+/// Looks at the gateway's metrics again and again; what came between two looks is spread evenly over that time.
 pub(super) fn watch_refusals(admin: SocketAddr) -> Refusals {
     let (stop, mut stopped) = tokio::sync::oneshot::channel();
     let seen = tokio::spawn(async move {
-        let (mut before, mut seen) = (refusals(admin).await?, Vec::new());
+        let (mut before, mut looked, mut seen) = (refusals(admin).await?, Instant::now(), Vec::new());
         while let Err(_still) = timeout(LOOK, &mut stopped).await {
             let count = refusals(admin).await?;
-            seen.extend((before..count).map(|_| Instant::now()));
-            before = count;
+            let new = u32::try_from(count.saturating_sub(before))?;
+            let each = looked.elapsed() / new.max(1);
+            seen.extend((0..new).map(|number| looked + each * number));
+            (before, looked) = (count, Instant::now());
         }
         Ok(seen)
     });
