@@ -230,6 +230,8 @@ pub(crate) struct Inner {
     started: Instant,
     /// The store's time minus the monotonic time since `started`, in milliseconds.
     store_time_offset: AtomicI64,
+    /// The store's time when it was last seen to leap forward, in milliseconds.
+    leapt: AtomicI64,
 }
 
 impl Engine {
@@ -252,6 +254,7 @@ impl Engine {
             alarm: Alarm::default(),
             started: Instant::now(),
             store_time_offset: AtomicI64::new(i64::MIN),
+            leapt: AtomicI64::new(i64::MIN),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -375,8 +378,19 @@ impl Inner {
 
     /// Learns the store's time from one of its replies.
     pub(crate) fn learn_time(&self, now: Timestamp) {
-        self.store_time_offset
-            .store(now.as_millis().saturating_sub(self.elapsed_ms()), Ordering::Relaxed);
+        /// Less is the way of a reply, not the clock, in milliseconds.
+        const LEAP: i64 = 1000;
+        let offset = now.as_millis().saturating_sub(self.elapsed_ms());
+        let before = self.store_time_offset.swap(offset, Ordering::Relaxed);
+        if before != i64::MIN && offset.saturating_sub(before) > LEAP {
+            self.leapt.fetch_max(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// When a time that passes from `since` on has passed for certain: a leap of the store's clock is not waiting.
+    pub(crate) fn passed(&self, since: Timestamp, time: Duration) -> Timestamp {
+        let leapt = Timestamp::from_millis(self.leapt.load(Ordering::Relaxed));
+        since.max(leapt).after(time)
     }
 
     fn elapsed_ms(&self) -> i64 {

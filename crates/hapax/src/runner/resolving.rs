@@ -30,7 +30,7 @@ pub(super) async fn resolve(inner: Arc<Inner>, handled: Arc<Handled>, record: Re
                 .await;
             }
             // Seen too early, it proves nothing: what was sent may have arrived since.
-            Ok(Found::NotFound { saw }) if now < record.since.after(handling.run.settle) => {
+            Ok(Found::NotFound { saw }) if now < inner.passed(record.since, handling.run.settle) => {
                 format!("{saw}, too early to count")
             }
             Ok(Found::NotFound { saw }) => {

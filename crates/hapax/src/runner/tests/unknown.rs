@@ -1,7 +1,7 @@
 //! Unknown outcomes are put to the resolvers, in their order, and what they find counts when it may.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hapax_core::policy::FailureClass;
@@ -128,6 +128,22 @@ async fn not_found_counts_only_once_settled_and_then_it_runs_again() {
         "{times:?}"
     );
     assert_eq!(process.log.count("Resolved probe waiting"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_leaps_settles_nothing() {
+    let (ahead, starts) = (Arc::new(AtomicI64::new(0)), Starts::new());
+    let store = leaping(Arc::clone(&ahead));
+    let probe = Says::new("probe", [not_found()]);
+    let process = Process::start(&store, resolved(&[&probe]), ambiguous_once(&starts));
+    process.enqueue("k").await;
+    sleep(5 * SECOND).await;
+    ahead.store(240_000, Ordering::SeqCst);
+    sleep(29 * SECOND).await;
+    assert_eq!(starts.all().len(), 1, "{:?}", starts.of("k"));
+    sleep(60 * SECOND).await;
+    assert_eq!(record(&store, "k").await.state, State::Done(outcome("a")));
+    assert_eq!(starts.all().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Processes on one store, each with a runner, that can be killed, frozen, and cut off from replies.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,12 +22,15 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MILLI: Duration = Duration::from_millis(1);
 
 pub(super) fn memory() -> MemoryStore {
+    leaping(Arc::default())
+}
+
+/// A store whose clock is ahead by so many milliseconds.
+pub(super) fn leaping(ahead: Arc<AtomicI64>) -> MemoryStore {
     let started = Instant::now();
     let reading = move || {
-        (
-            Timestamp::from_millis(time::millis(started.elapsed())),
-            started.elapsed(),
-        )
+        let now = time::millis(started.elapsed()) + ahead.load(Ordering::SeqCst);
+        (Timestamp::from_millis(now), started.elapsed())
     };
     MemoryStore::new(Clock::made(reading, Duration::MAX), [0; 32])
 }
