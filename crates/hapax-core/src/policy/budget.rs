@@ -9,7 +9,8 @@ use super::window::{Counts, Window};
 pub struct BudgetPolicy {
     /// Retries for each first try, 0 to 1 (0.2).
     pub share: f64,
-    /// Retries a second beside that (10).
+    /// Retries a second that are always granted, however little traffic there is (10). Not added to the share, so that
+    /// a destination never sees more than its traffic and the share of it.
     pub floor: f64,
     /// The time over which both are counted (10 s). A tenth of it is also bounded for itself, so that an outage does
     /// not spend ten seconds' worth at once.
@@ -28,11 +29,12 @@ impl Default for BudgetPolicy {
 
 impl BudgetPolicy {
     fn allowance(&self, first: f64, seconds: f64) -> f64 {
-        self.share * first + self.floor * seconds
+        (self.share * first).max(self.floor * seconds)
     }
 }
 
-/// What is left of a budget: at each retry, the retries of the last window ≤ share × its first tries + floor × window.
+/// What is left of a budget: at each retry, the retries of the last window ≤ share × its first tries, or floor × window
+/// if that is more.
 ///
 /// ```
 /// use std::time::Duration;

@@ -45,7 +45,7 @@ impl Laws {
         let before = starts.iter().rev().find(|start| start.at_ms + WINDOW_MS < at_ms);
         let probes = probes - before.map_or(0, |start| start.probes);
         let (first, retries) = (count(false, WINDOW_MS + STEP_MS), count(true, WINDOW_MS - STEP_MS));
-        let most = budget.share * first + budget.floor * (WINDOW_MS as f64 / 1000.0) + probes as f64 + 1.0;
+        let most = (budget.share * first).max(budget.floor * (WINDOW_MS as f64 / 1000.0)) + probes as f64 + 1.0;
         if retry && retries > most {
             let what = format!("{retries} retries in node {node} beside {first} first starts; {most} are allowed");
             self.broken("budget", what);

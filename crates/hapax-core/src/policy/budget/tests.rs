@@ -13,7 +13,11 @@ fn a_share_and_a_floor() {
     let mut budget = Budget::new(BudgetPolicy::default());
     assert_eq!(spend(&mut budget, SECOND), 10, "the floor of a second");
     (0..100).for_each(|_| budget.deposit(SECOND));
-    assert_eq!(spend(&mut budget, SECOND), 20, "a fifth of a hundred");
+    assert_eq!(
+        spend(&mut budget, SECOND),
+        10,
+        "a fifth of a hundred, less what was spent"
+    );
     assert_eq!(budget.left(SECOND), 0.0);
     assert!(!budget.allows(SECOND));
 }
@@ -27,14 +31,14 @@ fn an_outage_does_not_spend_ten_seconds_at_once() {
     for second in 20..40 {
         (0..200).for_each(|_| budget.deposit(second * SECOND + SECOND / 2));
         let spent = spend(&mut budget, second * SECOND + SECOND / 2);
-        assert!(spent <= 75, "{spent} in second {second}");
+        assert!(spent <= 60, "{spent} in second {second}");
     }
     let mut spent = 0;
     for second in 40..50 {
         (0..200).for_each(|_| budget.deposit(second * SECOND + SECOND / 2));
         spent += spend(&mut budget, second * SECOND + SECOND / 2);
     }
-    assert!(spent > 400 && spent <= 500, "{spent} in ten seconds");
+    assert!(spent > 320 && spent <= 400, "{spent} in ten seconds");
 }
 
 #[test]
@@ -101,7 +105,7 @@ fn a_tenth_of_any_window_is_bounded() {
 }
 
 proptest! {
-    /// At each retry, those of the last ten buckets are within share × first tries + floor × window of the same ten.
+    /// At each retry, those of the last ten buckets are within share × first tries or floor × window of the same ten.
     #[test]
     fn retries_are_within_the_budget(
         share in 0.0..=1.0f64,
@@ -130,7 +134,7 @@ proptest! {
                 let recent = events.iter().filter(|(at, is)| *is == retry && at + 10 > bucket);
                 recent.count() as f64
             };
-            let allowed = share * in_window(false) + floor * 10.0;
+            let allowed = (share * in_window(false)).max(floor * 10.0);
             let made = in_window(true);
             prop_assert!(!retried || made <= allowed + 1e-9, "{made} > {allowed}");
         }

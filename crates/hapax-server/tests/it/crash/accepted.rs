@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
 use hapax::core::{Filter, StateName, Summary, Timestamp};
+use hapax::store::Clock;
 use hapax_testbed::FreePort;
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
@@ -131,6 +132,8 @@ struct Test {
     crowd: Arc<Crowd>,
     runtime: Runtime,
     started: Instant,
+    /// The stores' clock, on the same machine.
+    clock: Clock,
     /// When each kill came, between two looks at the clock.
     kills: Vec<(Timestamp, Timestamp)>,
 }
@@ -152,6 +155,7 @@ impl Test {
             crowd,
             runtime,
             started: Instant::now(),
+            clock: Clock::default(),
             kills: Vec::new(),
         }
     }
@@ -170,11 +174,11 @@ impl Test {
         };
         // Not to wait for anything: this is the random moment.
         thread::sleep(dice.millis(20));
-        let before = now();
+        let before = self.clock.now();
         process.signal(Signal::KILL);
         let status = process.wait();
         assert_killed(&process, status);
-        self.kills.push((before, now()));
+        self.kills.push((before, self.clock.now()));
         self.crowd.journal.killed();
     }
 
@@ -287,10 +291,4 @@ impl Test {
             .iter()
             .any(|(before, after)| *before <= ended.after(stall) && ended <= after.after(LEASE + stall))
     }
-}
-
-/// The time of the store's clock, on the same machine.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
 }

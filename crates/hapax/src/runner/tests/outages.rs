@@ -142,7 +142,7 @@ async fn while_it_closes_the_traffic_comes_back_little_by_little() {
         assert_eq!(process.log.count(&format!("BreakerChanged {state}")), 1, "{state}");
     }
     offered.await.unwrap();
-    sleep(60 * SECOND).await;
+    sleep(90 * SECOND).await;
     assert_eq!(store.census(false).await.unwrap().waiting, 0);
     assert_eq!(process.log.count("Died"), 0);
 }
