@@ -7,10 +7,10 @@ use crate::error::Result;
 use crate::work;
 
 const RECORDS: &str = "INSERT INTO hapax_record (
-        fence, recipe, tries, created, since, replay_for, remember_for, look_at, status,
+        fence, recipe, tries, crashes, created, since, replay_for, remember_for, look_at, status,
         id, attempt, fingerprint, scope, name, key, state, headers, body
     )
-    SELECT nextval('hapax_fence'), 1, 0, i.since, i.since, i.replay_for, i.remember_for, i.look_at, $1,
+    SELECT nextval('hapax_fence'), 1, 0, 0, i.since, i.since, i.replay_for, i.remember_for, i.look_at, $1,
         i.id, i.id, $2, $3, $4, i.key, 'done', $5, $6
     FROM unnest($7::bytea[], $8::text[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
         AS i(id, key, since, look_at, replay_for, remember_for)";

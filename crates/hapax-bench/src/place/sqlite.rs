@@ -10,10 +10,10 @@ use crate::error::Result;
 use crate::work;
 
 const RECORD: &str = "INSERT INTO hapax_record (
-        position, fence, id, state, look_at, created, since, status, tries, replay_for, remember_for, recipe,
-        fingerprint, attempt, scope, name, key, headers, body
+        position, fence, id, state, look_at, created, since, status, tries, crashes, replay_for, remember_for,
+        recipe, fingerprint, attempt, scope, name, key, headers, body
     )
-    VALUES (?1, ?1, ?2, 'done', ?3, ?4, ?4, ?5, 0, ?6, ?7, 1, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    VALUES (?1, ?1, ?2, 'done', ?3, ?4, ?4, ?5, 0, 0, ?6, ?7, 1, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
 pub(super) fn load(path: &Path, count: u64, age: Age) -> Result<()> {
     let mut connection = open(path)?;

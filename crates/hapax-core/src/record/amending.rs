@@ -61,7 +61,9 @@ impl Record {
         let mut record = record.becoming(next, now, record.last_error.clone());
         record.fence = fence;
         record.crashes = 0;
+        // A new life: its first start is no retry.
         if amendment.amend == Amend::Redrive {
+            record.last_error = None;
             record.tries = 0;
             record.redriven = Some(now);
         }
