@@ -19,6 +19,9 @@ use crate::{Error, Result};
 
 const SCRIPT: &str = include_str!("guard.sh");
 const SCRIPT_VARIABLE: &str = "HAPAX_TESTBED_GUARD";
+/// The longest that processes take to stop: they do so on their next way through the kernel.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
 const POLL: Duration = Duration::from_millis(5);
 const LOG_LINES: usize = 20;
 
@@ -146,9 +149,16 @@ impl Guard {
     }
 
     /// Sends a signal to the server and all its children. After
-    /// [`Signal::Kill`], none of them is left once [`Guard::wait`] returned.
+    /// [`Signal::Kill`], none of them is left once [`Guard::wait`] returned;
+    /// after [`Signal::Stop`], none of them runs once this returns.
     pub fn signal_tree(&mut self, signal: Signal) {
         self.order(format!("{} tree", signal.name()));
+        if matches!(signal, Signal::Stop) {
+            let deadline = Instant::now() + STOP_LIMIT;
+            while self.ended().is_none() && !is_tree_stopped(self.server_id) && Instant::now() < deadline {
+                thread::sleep(POLL);
+            }
+        }
     }
 
     fn order(&mut self, line: String) {
@@ -218,6 +228,16 @@ impl Guard {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
+}
+
+/// Whether a process and all its children are stopped, or gone.
+fn is_tree_stopped(id: u32) -> bool {
+    let is_stopped = |id: &str| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['T', 'Z', 'X']))
+    };
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    is_stopped(&id.to_string()) && children.split_whitespace().all(is_stopped)
 }
 
 impl Drop for Guard {
