@@ -234,7 +234,8 @@ impl Guard {
 fn is_tree_stopped(id: u32) -> bool {
     let is_stopped = |id: &str| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with(['T', 'Z', 'X']))
+        stat.rsplit_once(") ")
+            .is_none_or(|(_, fields)| fields.starts_with(['T', 'Z', 'X']))
     };
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     is_stopped(&id.to_string()) && children.split_whitespace().all(is_stopped)

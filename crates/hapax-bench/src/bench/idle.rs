@@ -111,10 +111,10 @@ async fn server_of(place: &Place) -> Result<u32> {
     let Place::Postgres(url) = place else {
         return Err("not a database of PostgreSQL".into());
     };
-    let ours: i32 = connect(url)
-        .await?
-        .query_one("SELECT pg_backend_pid()", &[])
-        .await?
-        .try_get(0)?;
-    machine::parent(u32::try_from(ours)?)
+    // Kept until its session has been looked at, which ends with it.
+    let client = connect(url).await?;
+    let ours: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+    let server = machine::parent(u32::try_from(ours)?);
+    drop(client);
+    server
 }
