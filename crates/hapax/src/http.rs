@@ -12,7 +12,7 @@
 mod admit;
 mod answer;
 mod body;
-mod failure;
+pub(crate) mod failure;
 mod fingerprint;
 mod key;
 mod later;

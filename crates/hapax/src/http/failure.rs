@@ -149,16 +149,21 @@ impl Statuses {
 }
 
 /// The time that a `Retry-After` names, as seconds or as a date; bounded. `None` if there is none or it is malformed.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
         text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
-        let at = httpdate::parse_http_date(text).ok()?;
-        let since_epoch = at.duration_since(std::time::UNIX_EPOCH).ok()?;
-        Timestamp::from_millis(hapax_core::time::millis(since_epoch)).since(now)
+        date_of(text)?.since(now)
     };
     Some(after.min(MAX_RETRY_AFTER))
+}
+
+/// An HTTP date.
+pub(crate) fn date_of(text: &str) -> Option<Timestamp> {
+    let at = httpdate::parse_http_date(text).ok()?;
+    let since_epoch = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_millis(hapax_core::time::millis(since_epoch)))
 }
 
 #[cfg(test)]

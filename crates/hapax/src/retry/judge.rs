@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use hapax_core::policy::{FailureClass, Health};
 use hapax_store::Clock;
-use http::header::{DATE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::DATE;
+use http::{HeaderMap, Method, StatusCode};
 
-use crate::http::MAX_RETRY_AFTER;
+use crate::http::failure::{date_of, retry_after};
 
 /// What an answer proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Judgement {
 /// ```
 #[must_use]
 pub fn judge(method: &Method, status: StatusCode, headers: &HeaderMap) -> Judgement {
-    let retry_after = headers.get(RETRY_AFTER).and_then(|value| retry_after(value, headers));
+    let retry_after = named_pause(headers);
     let class = match status {
         StatusCode::TOO_MANY_REQUESTS => FailureClass::Throttled,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY => FailureClass::Unsent,
@@ -65,26 +65,9 @@ pub(super) fn doubt(method: &Method) -> FailureClass {
 }
 
 /// A date counts from the answer's own, so that a clock that differs from ours does no harm.
-fn retry_after(value: &HeaderValue, headers: &HeaderMap) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        let seconds = text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs);
-        return Some(seconds.min(MAX_RETRY_AFTER));
-    }
-    let at = since_epoch(text)?;
-    let sent = headers.get(DATE).and_then(|date| since_epoch(date.to_str().ok()?));
-    let now = sent.unwrap_or_else(wall_clock);
-    Some(at.saturating_sub(now).min(MAX_RETRY_AFTER))
-}
-
-fn since_epoch(text: &str) -> Option<Duration> {
-    let at = httpdate::parse_http_date(text).ok()?;
-    at.duration_since(std::time::UNIX_EPOCH).ok()
-}
-
-fn wall_clock() -> Duration {
-    let (now, _) = Clock::default().reading();
-    Duration::from_millis(now.as_millis().max(0).unsigned_abs())
+fn named_pause(headers: &HeaderMap) -> Option<Duration> {
+    let sent = headers.get(DATE).and_then(|date| date_of(date.to_str().ok()?));
+    retry_after(headers, sent.unwrap_or_else(|| Clock::default().reading().0))
 }
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
+
 use super::*;
+use crate::http::MAX_RETRY_AFTER;
 
 fn headers(pairs: &[(http::HeaderName, &'static str)]) -> HeaderMap {
     pairs
