@@ -11,6 +11,7 @@
 
 mod amends;
 mod claims;
+mod client;
 mod desk;
 mod enqueue;
 mod failure;
@@ -42,8 +43,9 @@ use self::link::Link;
 use self::options::Target;
 use self::runs::{FinishStep, ReadStep, RenewStep};
 use crate::clock::Clock;
-use crate::migration::MigrationStatus;
+use crate::migration::{Migration, MigrationStatus};
 
+pub use self::client::connect_plainly;
 pub use self::options::PostgresOptions;
 pub use self::statements::Sql;
 
@@ -130,6 +132,12 @@ impl PostgresStore {
     /// As [`connect`](Self::connect).
     pub async fn migrations(url: &str) -> Result<Vec<MigrationStatus>, StoreError> {
         migrations::statuses(&mut link_to(url)?).await
+    }
+
+    /// The migrations that this program knows, oldest first.
+    #[must_use]
+    pub fn known_migrations() -> &'static [Migration] {
+        &migrations::MIGRATIONS
     }
 
     /// Every statement that a store runs, for tests and for who wants to know.

@@ -32,7 +32,7 @@ use hapax_core::{
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::migration::{MigrationStatus, Step};
+use crate::migration::{Migration, MigrationStatus, Step};
 use checkpoint::Checkpointer;
 use connection::Connector;
 use failure::Failure;
@@ -157,6 +157,12 @@ impl SqliteStore {
     pub fn migration_status(path: impl AsRef<Path>) -> Result<Vec<MigrationStatus>, StoreError> {
         let connection = Connector::new(path.as_ref(), &SqliteOptions::default()).reader()?;
         schema::migration_status(&connection)
+    }
+
+    /// The migrations that this program knows, oldest first.
+    #[must_use]
+    pub fn known_migrations() -> &'static [Migration] {
+        &schema::MIGRATIONS
     }
 
     /// The store's file.
