@@ -24,6 +24,8 @@
 
 mod error;
 mod guard;
+mod leader;
+mod mariadb;
 mod nginx;
 mod port;
 mod postgres;
@@ -31,6 +33,7 @@ mod programs;
 
 pub use error::{Error, Result};
 pub use guard::{Guard, Signal};
+pub use mariadb::{MariaDatabase, MariaDb, SharedMariaDb};
 pub use nginx::Nginx;
 pub use port::FreePort;
 pub use postgres::{Database, Postgres, PostgresOptions, SharedPostgres};
