@@ -21,7 +21,7 @@ mod migrations;
 mod options;
 mod rows;
 mod runs;
-mod statements;
+pub(crate) mod statements;
 mod takes;
 mod time;
 mod writes;
@@ -43,6 +43,7 @@ use self::link::Link;
 use self::options::Target;
 use self::runs::{FinishStep, ReadStep, RenewStep};
 use crate::clock::Clock;
+use crate::joined::Joint;
 use crate::migration::{Migration, MigrationStatus};
 
 pub use self::client::connect_plainly;
@@ -138,6 +139,12 @@ impl PostgresStore {
     #[must_use]
     pub fn known_migrations() -> &'static [Migration] {
         &migrations::MIGRATIONS
+    }
+
+    /// The steps of the contract for transactions of the caller's own in this database.
+    #[must_use]
+    pub fn joint(&self) -> Joint {
+        Joint::postgres(self.clock.clone(), self.label.clone())
     }
 
     /// Every statement that a store runs, for tests and for who wants to know.

@@ -32,10 +32,12 @@ use hapax_core::{
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::joined::{Drawn, Joint};
 use crate::migration::{Migration, MigrationStatus, Step};
 use checkpoint::Checkpointer;
 use connection::Connector;
 use failure::Failure;
+pub(crate) use namespaces::MAX_NAMESPACES;
 use queue::Queue;
 use reader::{Look, Reader};
 use step::{Portion, Spot};
@@ -87,6 +89,7 @@ impl Default for SqliteOptions {
 pub struct SqliteStore {
     connector: Connector,
     clock: Clock,
+    drawn: Drawn,
     secret: [u8; 32],
     requests: Arc<Queue<Request>>,
     looks: Arc<Queue<Look>>,
@@ -113,6 +116,7 @@ impl SqliteStore {
         let store = Self {
             secret: schema::secret(&connection)?,
             clock: options.clock,
+            drawn: Drawn::default(),
             requests: Arc::new(Queue::new()),
             looks: Arc::new(Queue::new()),
             listings: Arc::new(Queue::new()),
@@ -163,6 +167,16 @@ impl SqliteStore {
     #[must_use]
     pub fn known_migrations() -> &'static [Migration] {
         &schema::MIGRATIONS
+    }
+
+    /// The steps of the contract for transactions of the caller's own in this file.
+    #[must_use]
+    pub fn joint(&self) -> Joint {
+        Joint::sqlite(
+            self.clock.clone(),
+            self.path().display().to_string(),
+            self.drawn.clone(),
+        )
     }
 
     /// The store's file.
