@@ -55,6 +55,8 @@ mod record;
 mod rusqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlx")]
+mod sqlx;
 mod statement;
 #[cfg(feature = "postgres")]
 mod tokio_postgres;
