@@ -5,6 +5,7 @@
 mod guard;
 mod mariadb;
 mod nginx;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod shared;
