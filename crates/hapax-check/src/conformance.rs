@@ -17,6 +17,7 @@ mod exam;
 mod expiry;
 mod finishes;
 mod forgetting;
+pub mod joined;
 mod keeping;
 mod listing;
 mod queue;
