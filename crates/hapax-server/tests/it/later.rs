@@ -133,7 +133,10 @@ fn a_stale_attempt_that_wakes_up_after_a_redrive_cannot_finish_it() {
     let other = Gateway::before(backend.addr, directory.path(), &options);
     wait_for(&other, &location, "unknown");
     let store = sqlite(directory.path());
-    for command in [&["records", "resolve", "k-1", "--dead"][..], &["dead", "redrive", "k-1"]] {
+    for command in [
+        &["records", "resolve", "k-1", "--dead"][..],
+        &["dead", "redrive", "k-1"],
+    ] {
         let more = ["--store", &store, "--reason", "its gateway hangs", "--actor", "ann"];
         let ended = hapax(&[command, &more].concat());
         assert_eq!(ended.code, 0, "{ended:?}");
