@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hapax_testbed::{Database, Postgres};
+use hapax_testbed::{Database, MariaDb, MariaDatabase, Postgres};
 use tempfile::TempDir;
 
 use crate::support::{Process, hapax, program};
@@ -26,6 +26,7 @@ struct World {
 enum Application {
     Sqlite(PathBuf),
     Postgres(Database),
+    Mariadb(MariaDatabase),
 }
 
 impl Application {
@@ -33,6 +34,7 @@ impl Application {
         match self {
             Self::Sqlite(path) => format!("sqlite:{}", path.display()),
             Self::Postgres(database) => database.url().to_owned(),
+            Self::Mariadb(database) => database.url().to_owned(),
         }
     }
 
@@ -55,6 +57,10 @@ impl Application {
                     .map(|key| format!("SELECT hapax_enqueue('paid', '{key}', '{key}');"));
                 database.query(&format!("BEGIN; {} COMMIT;", calls.collect::<String>()));
             }
+            Self::Mariadb(database) => {
+                let call = |key| format!("CALL hapax_enqueue('paid', '{key}', '{key}', NULL, NULL);");
+                database.query(&format!("BEGIN; {} COMMIT;", keys.iter().map(call).collect::<String>()));
+            }
         }
     }
 
@@ -67,6 +73,7 @@ impl Application {
                 count.to_string()
             }
             Self::Postgres(database) => database.query(sql),
+            Self::Mariadb(database) => database.query(sql),
         }
     }
 }
@@ -85,6 +92,11 @@ impl World {
     fn postgres() -> Self {
         let database = Postgres::shared().database();
         Self::new(tempfile::tempdir().unwrap(), Application::Postgres(database))
+    }
+
+    fn mariadb() -> Self {
+        let database = MariaDb::shared().database();
+        Self::new(tempfile::tempdir().unwrap(), Application::Mariadb(database))
     }
 
     fn new(directory: TempDir, application: Application) -> Self {
@@ -109,7 +121,9 @@ impl World {
 
     fn store(&self) -> String {
         match &self.application {
-            Application::Sqlite(_) => format!("sqlite:{}", self.directory.path().join("hapax.db").display()),
+            Application::Sqlite(_) | Application::Mariadb(_) => {
+                format!("sqlite:{}", self.directory.path().join("hapax.db").display())
+            }
             // The same database: the usual case.
             Application::Postgres(database) => database.url().to_owned(),
         }
@@ -231,6 +245,12 @@ fn crash_sqlite_nothing_is_lost_and_what_is_sent_twice_has_the_same_key() {
 #[test]
 fn crash_postgres_nothing_is_lost_and_what_is_sent_twice_has_the_same_key() {
     killed_at_every_step(&World::postgres());
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn crash_mariadb_nothing_is_lost_and_what_is_sent_twice_has_the_same_key() {
+    killed_at_every_step(&World::mariadb());
 }
 
 #[test]
