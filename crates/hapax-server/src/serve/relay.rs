@@ -44,7 +44,7 @@ impl Relay {
             retention,
             ..OutboxOptions::default()
         };
-        let mut outbox = Outbox::new(engine, options);
+        let mut outbox = Outbox::open(engine, options).await?;
         let mut destinations = Vec::new();
         let mut databases: BTreeMap<&str, Vec<Name>> = BTreeMap::new();
         for one in &config.outboxes {

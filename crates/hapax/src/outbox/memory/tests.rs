@@ -29,7 +29,7 @@ fn a_mark_is_read_as_it_is_written() {
 }
 
 /// A receiver whose answers are what `class` says, until it is `None`.
-fn world(class: Arc<Mutex<Option<FailureClass>>>) -> (Engine, Outbox, Arc<Mutex<Vec<Delivery>>>) {
+async fn world(class: Arc<Mutex<Option<FailureClass>>>) -> (Engine, Outbox, Arc<Mutex<Vec<Delivery>>>) {
     let start = Instant::now();
     let reading = move || {
         (
@@ -58,7 +58,10 @@ fn world(class: Arc<Mutex<Option<FailureClass>>>) -> (Engine, Outbox, Arc<Mutex<
         ..SinkOptions::new(Destination::seeded(policy, 1).unwrap())
     };
     let name = Name::new("paid").unwrap();
-    let outbox = Outbox::new(&engine, OutboxOptions::default()).sink(name, sink, options);
+    let outbox = Outbox::open(&engine, OutboxOptions::default())
+        .await
+        .unwrap()
+        .sink(name, sink, options);
     (engine, outbox, heard)
 }
 
@@ -75,7 +78,7 @@ async fn relay_for(engine: &Engine, outbox: &Outbox, time: Duration) {
 #[tokio::test(start_paused = true)]
 async fn what_is_in_doubt_is_repeated_until_the_receiver_forgets_and_then_unknown() {
     let class = Arc::new(Mutex::new(Some(FailureClass::Ambiguous)));
-    let (engine, outbox, heard) = world(Arc::clone(&class));
+    let (engine, outbox, heard) = world(Arc::clone(&class)).await;
     let effect = Effect::new("paid", "k", "{}").unwrap();
     outbox.enqueue_now(&effect).await.unwrap();
     relay_for(&engine, &outbox, 20 * REMEMBERS).await;
@@ -108,7 +111,7 @@ async fn what_is_in_doubt_is_repeated_until_the_receiver_forgets_and_then_unknow
 #[tokio::test(start_paused = true)]
 async fn what_was_never_sent_is_sent_however_late() {
     let class = Arc::new(Mutex::new(Some(FailureClass::Unsent)));
-    let (engine, outbox, _) = world(Arc::clone(&class));
+    let (engine, outbox, _) = world(Arc::clone(&class)).await;
     let effect = Effect::new("paid", "k", "{}").unwrap();
     outbox.enqueue_now(&effect).await.unwrap();
     relay_for(&engine, &outbox, 5 * REMEMBERS).await;
