@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::values::StoreUrl;
 use crate::config::{Config, flags::Flags, retention};
 use crate::exit::Failure;
-use crate::{audit, dead, demo, migrate, outbox, records, serve};
+use crate::{audit, dead, demo, migrate, outbox, receipts, records, serve};
 
 /// Retry anything; it happens once.
 ///
@@ -43,6 +43,9 @@ enum Command {
     /// Look at dead letters, run them again, or close them
     #[command(subcommand, after_help = dead::HELP)]
     Dead(dead::Command),
+    /// Let the backend prove what it committed
+    #[command(subcommand, after_help = receipts::HELP)]
+    Receipts(receipts::Command),
     /// List who changed records by hand, and why
     #[command(after_help = AUDIT_HELP)]
     Audit(audit::List),
@@ -162,6 +165,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Records(command) => records::run(command)?,
         Command::Dead(command) => dead::run(command)?,
+        Command::Receipts(command) => receipts::run(command)?,
         Command::Audit(args) => audit::run(&args)?,
         Command::Migrate(migrate) => migrate::run(&migrate)?,
         Command::Outbox(command) => outbox::run(command)?,

@@ -11,6 +11,7 @@ mod limits;
 pub(crate) mod outbox;
 pub(crate) mod probe;
 mod quota;
+pub(crate) mod receipts;
 pub(crate) mod retention;
 pub(crate) mod retry;
 mod runner;
@@ -30,6 +31,7 @@ use outbox::Outbox;
 pub(crate) use limits::{Limits, Timeouts};
 use probe::Probe;
 use quota::Quota;
+use receipts::Receipts;
 use retry::{Retry, RouteRetry};
 use runner::Runner;
 pub(crate) use source::{ConfigError, Source};
@@ -122,6 +124,9 @@ pub(crate) struct Config {
     pub(crate) jwt: Jwt,
     /// What is logged, and how.
     pub(crate) log: Log,
+    /// How the backend proves what it committed.
+    #[serde(skip_serializing_if = "Receipts::is_empty")]
+    pub(crate) receipts: Receipts,
     /// What holds for some paths only. The first that matches counts.
     #[serde(rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub(crate) routes: Vec<Route>,
@@ -207,6 +212,10 @@ pub(crate) struct Route {
     /// See above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<Probe>,
+    /// Whether the backend writes receipts here, where `[receipts]` names a database: what is without one is taken not
+    /// to have happened, and is run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) receipts: Option<bool>,
 }
 
 pub(crate) fn default_methods() -> Vec<Verb> {
@@ -384,6 +393,7 @@ impl Default for Config {
             log: Log::default(),
             routes: Vec::new(),
             outboxes: Vec::new(),
+            receipts: Receipts::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ mod jwt;
 mod migrate;
 mod observe;
 mod outbox;
+mod receipts;
 mod records;
 mod serve;
 mod store;
