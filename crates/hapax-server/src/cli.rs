@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::values::StoreUrl;
 use crate::config::{Config, flags::Flags, retention};
 use crate::exit::Failure;
-use crate::{audit, dead, demo, migrate, outbox, receipts, records, serve};
+use crate::{audit, dead, demo, doctor, migrate, outbox, receipts, records, serve};
 
 /// Retry anything; it happens once.
 ///
@@ -52,6 +52,9 @@ enum Command {
     /// Bring the store's schema up to date
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(migrate::Migrate),
+    /// Look at your database for what would let effects happen twice or get lost
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Doctor),
     /// Let programs enqueue effects in your database
     #[command(subcommand, after_help = outbox::HELP)]
     Outbox(outbox::Command),
@@ -168,6 +171,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Receipts(command) => receipts::run(command)?,
         Command::Audit(args) => audit::run(&args)?,
         Command::Migrate(migrate) => migrate::run(&migrate)?,
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Outbox(command) => outbox::run(command)?,
         Command::Config(command) => config(command)?,
         Command::Demo(demo) => return demo::run(&demo),

@@ -6,6 +6,7 @@
 
 pub(crate) mod check;
 pub(crate) mod flags;
+pub(crate) mod guard;
 pub(crate) mod input;
 mod limits;
 pub(crate) mod outbox;
@@ -26,6 +27,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use guard::Guards;
 use input::Input;
 use outbox::Outbox;
 pub(crate) use limits::{Limits, Timeouts};
@@ -124,6 +126,9 @@ pub(crate) struct Config {
     pub(crate) jwt: Jwt,
     /// What is logged, and how.
     pub(crate) log: Log,
+    /// Natural keys of your own tables, by table: `hapax doctor` sees that a unique index protects each.
+    #[serde(skip_serializing_if = "Guards::is_empty")]
+    pub(crate) guard: Guards,
     /// How the backend proves what it committed.
     #[serde(skip_serializing_if = "Receipts::is_empty")]
     pub(crate) receipts: Receipts,
@@ -391,6 +396,7 @@ impl Default for Config {
             tls: Tls::default(),
             jwt: Jwt::default(),
             log: Log::default(),
+            guard: Guards::new(),
             routes: Vec::new(),
             outboxes: Vec::new(),
             receipts: Receipts::default(),

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod dead;
 mod demo;
+mod doctor;
 mod exit;
 mod gateway;
 mod jwt;
