@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use guard::Guards;
 use input::Input;
-use outbox::Outbox;
 pub(crate) use limits::{Limits, Timeouts};
+use outbox::Outbox;
 use probe::Probe;
 use quota::Quota;
 use receipts::Receipts;

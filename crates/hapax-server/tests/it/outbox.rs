@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hapax_testbed::{Database, MariaDb, MariaDatabase, Postgres};
+use hapax_testbed::{Database, MariaDatabase, MariaDb, Postgres};
 use tempfile::TempDir;
 
 use crate::support::{Process, hapax, program};

@@ -45,7 +45,7 @@ impl Setting {
 
     /// It was made for roles or databases: then the list of those tells.
     fn is_of_role(&self) -> bool {
-        self.source.contains("user") || self.source.contains("database")
+        self.source.contains("user") || self.source.contains("database") || self.source == "global"
     }
 }
 

@@ -35,10 +35,7 @@ async fn speak(stream: TcpStream, whim: Whim, heard: Arc<Mutex<Vec<String>>>) {
             line.split([' ', ':']).next().unwrap_or("")
         };
         let said = match (command, in_text, line.as_str()) {
-            (_, true, ".") => {
-                in_text = false;
-                ".".to_owned()
-            }
+            (_, true, ".") => ".".to_owned(),
             (_, true, _) => continue,
             (command, ..) => command.to_owned(),
         };
