@@ -98,6 +98,11 @@ impl Rows {
         let ruling = match verdict(bug, seen, &mut claim, now) {
             Verdict::Run => {
                 let fence = self.next_fence(bug);
+                match (bug, seen) {
+                    (Bug::ClaimForgetsInput, _) => claim.input = None,
+                    (Bug::ClaimKeepsFirstOnly, Some(_)) => claim.input = None,
+                    _ => {}
+                }
                 let (record, lease) = Record::started(seen, &claim, fence, now);
                 self.put(id, record, Record::first_look(&claim, now));
                 Ruling::Won(lease)
@@ -167,6 +172,7 @@ impl Rows {
                     self.rows.remove(&id);
                 } else {
                     self.write(id, *becomes);
+                    self.pass_turn(bug, id, now);
                 }
                 Finished::Applied { now }
             }
@@ -442,6 +448,13 @@ impl Store for Planted {
             self.clock.accept_jump();
         }
         self.step(|_, _, now| (now, self.clock.jump()))
+    }
+
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.step(|rows, bug, _| {
+            let floor = if bug == Bug::LowersFence { 0 } else { rows.last_fence };
+            rows.last_fence = at_least.get().max(floor);
+        })
     }
 
     fn secret(&self) -> [u8; 32] {

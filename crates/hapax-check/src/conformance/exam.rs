@@ -122,6 +122,8 @@ impl Exam {
                 replay_for: REPLAY_FOR,
                 remember_for: REMEMBER_FOR,
             },
+            input: None,
+            group: None,
         }
     }
 
@@ -135,6 +137,7 @@ impl Exam {
             input: Input(Bytes::from_static(b"input")),
             delay: Duration::ZERO,
             retention: claim.retention,
+            group: None,
         }
     }
 
@@ -151,6 +154,7 @@ impl Exam {
                 tries: 5,
                 crashes_count: false,
                 resolves: false,
+                ordered: false,
             }],
             limit: 100,
             alone: false,

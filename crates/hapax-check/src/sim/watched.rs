@@ -210,6 +210,10 @@ impl Store for Watched {
         self.inner.time(accept_jump)
     }
 
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.raise_fence(at_least)
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.inner.secret()
     }

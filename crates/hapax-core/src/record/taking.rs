@@ -118,16 +118,12 @@ impl Record {
     }
 
     /// When its runner should look at the next record of a group, whose turn may have come since one before it is done:
-    /// before all that became due with it, so that it passes those that wait behind it. `None` if that is not what it
-    /// waits for.
-    ///
-    /// No other rule gives a record that time, so that a take which saw it before can tell that it was woken.
+    /// as if it had not been put off, so that it passes those that became due after it. `None` if it does not wait for
+    /// its turn.
     #[must_use]
     pub fn turn(&self, now: Timestamp) -> Option<Timestamp> {
         match self.state {
-            State::Waiting { due } if due <= now && self.input.is_some() => {
-                Some(Timestamp::from_millis(due.as_millis().saturating_sub(1)))
-            }
+            State::Waiting { due } if due <= now && self.input.is_some() => Some(due),
             _ => None,
         }
     }

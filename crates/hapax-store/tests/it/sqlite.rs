@@ -72,6 +72,8 @@ pub(crate) fn claim(key: &str) -> Claim {
         after_failure: AfterFailure::Hold,
         attended: false,
         retention: Retention::default(),
+        input: None,
+        group: None,
     }
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn enqueue(key: &str) -> Enqueue {
         input: Input(Bytes::copy_from_slice(key.as_bytes())),
         delay: Duration::ZERO,
         retention: claim.retention,
+        group: None,
     }
 }
 
@@ -100,6 +103,7 @@ pub(crate) fn take(attempt: u8, limit: usize) -> Take {
             tries: 3,
             crashes_count: true,
             resolves: true,
+            ordered: false,
         }],
         limit,
         alone: false,

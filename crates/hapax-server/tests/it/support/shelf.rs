@@ -95,6 +95,8 @@ impl Shelf {
             after_failure: AfterFailure::Hold,
             attended: false,
             retention: Retention::default(),
+            input: None,
+            group: None,
         };
         match self.wait(self.store.claim(claim)).unwrap().ruling {
             Ruling::Won(lease) => lease,
@@ -126,6 +128,7 @@ impl Shelf {
             input: Input(b"a request"[..].into()),
             delay: Duration::ZERO,
             retention: Retention::default(),
+            group: None,
         };
         assert_eq!(self.wait(self.store.enqueue(enqueue)).unwrap().refusal, None);
     }
@@ -140,6 +143,7 @@ impl Shelf {
             tries: 10,
             crashes_count: false,
             resolves: false,
+            ordered: false,
         };
         let take = Take {
             attempt: self.attempt(),
