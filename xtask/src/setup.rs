@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hapax_testbed::{Nginx, Postgres};
+use hapax_testbed::{MariaDb, Nginx, PgBouncer, Postgres};
 
 use crate::step::{Failure, Outcome, cargo, output, run, succeeds};
 
@@ -31,6 +31,16 @@ const NEEDS: &[Need] = &[
         what: "PostgreSQL (server and client)",
         packages: &["postgresql", "postgresql-client"],
         is_there: || Postgres::check_installed().is_ok(),
+    },
+    Need {
+        what: "MariaDB (server and client)",
+        packages: &["mariadb-server"],
+        is_there: || MariaDb::check_installed().is_ok(),
+    },
+    Need {
+        what: "PgBouncer",
+        packages: &["pgbouncer"],
+        is_there: || PgBouncer::check_installed().is_ok(),
     },
     Need {
         what: "nginx (to measure against)",

@@ -2,6 +2,8 @@
 //! `hapax-check` holds them to it.
 
 pub mod clock;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod joined;
 pub mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod migration;
@@ -13,6 +15,8 @@ mod replies;
 pub mod sqlite;
 
 pub use clock::Clock;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use joined::Joint;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;

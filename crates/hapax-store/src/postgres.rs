@@ -11,6 +11,7 @@
 
 mod amends;
 mod claims;
+mod client;
 mod desk;
 mod enqueue;
 mod failure;
@@ -20,7 +21,7 @@ mod migrations;
 mod options;
 mod rows;
 mod runs;
-mod statements;
+pub(crate) mod statements;
 mod takes;
 mod time;
 mod writes;
@@ -42,8 +43,10 @@ use self::link::Link;
 use self::options::Target;
 use self::runs::{FinishStep, ReadStep, RenewStep};
 use crate::clock::Clock;
-use crate::migration::MigrationStatus;
+use crate::joined::Joint;
+use crate::migration::{Migration, MigrationStatus};
 
+pub use self::client::connect_plainly;
 pub use self::options::PostgresOptions;
 pub use self::statements::Sql;
 
@@ -130,6 +133,18 @@ impl PostgresStore {
     /// As [`connect`](Self::connect).
     pub async fn migrations(url: &str) -> Result<Vec<MigrationStatus>, StoreError> {
         migrations::statuses(&mut link_to(url)?).await
+    }
+
+    /// The migrations that this program knows, oldest first.
+    #[must_use]
+    pub fn known_migrations() -> &'static [Migration] {
+        &migrations::MIGRATIONS
+    }
+
+    /// The steps of the contract for transactions of the caller's own in this database.
+    #[must_use]
+    pub fn joint(&self) -> Joint {
+        Joint::postgres(self.clock.clone(), self.label.clone())
     }
 
     /// Every statement that a store runs, for tests and for who wants to know.

@@ -33,10 +33,12 @@ use hapax_core::{
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::migration::{MigrationStatus, Step};
+use crate::joined::{Drawn, Joint};
+use crate::migration::{Migration, MigrationStatus, Step};
 use checkpoint::Checkpointer;
 use connection::Connector;
 use failure::Failure;
+pub(crate) use namespaces::MAX_NAMESPACES;
 use queue::Queue;
 use reader::{Look, Reader};
 use step::{Portion, Spot};
@@ -88,6 +90,7 @@ impl Default for SqliteOptions {
 pub struct SqliteStore {
     connector: Connector,
     clock: Clock,
+    drawn: Drawn,
     secret: [u8; 32],
     requests: Arc<Queue<Request>>,
     looks: Arc<Queue<Look>>,
@@ -114,6 +117,7 @@ impl SqliteStore {
         let store = Self {
             secret: schema::secret(&connection)?,
             clock: options.clock,
+            drawn: Drawn::default(),
             requests: Arc::new(Queue::new()),
             looks: Arc::new(Queue::new()),
             listings: Arc::new(Queue::new()),
@@ -158,6 +162,22 @@ impl SqliteStore {
     pub fn migration_status(path: impl AsRef<Path>) -> Result<Vec<MigrationStatus>, StoreError> {
         let connection = Connector::new(path.as_ref(), &SqliteOptions::default()).reader()?;
         schema::migration_status(&connection)
+    }
+
+    /// The migrations that this program knows, oldest first.
+    #[must_use]
+    pub fn known_migrations() -> &'static [Migration] {
+        &schema::MIGRATIONS
+    }
+
+    /// The steps of the contract for transactions of the caller's own in this file.
+    #[must_use]
+    pub fn joint(&self) -> Joint {
+        Joint::sqlite(
+            self.clock.clone(),
+            self.path().display().to_string(),
+            self.drawn.clone(),
+        )
     }
 
     /// The store's file.

@@ -24,14 +24,19 @@
 
 mod error;
 mod guard;
+mod leader;
+mod mariadb;
 mod nginx;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod programs;
 
 pub use error::{Error, Result};
 pub use guard::{Guard, Signal};
+pub use mariadb::{MariaDatabase, MariaDb, SharedMariaDb};
 pub use nginx::Nginx;
+pub use pgbouncer::PgBouncer;
 pub use port::FreePort;
 pub use postgres::{Database, Postgres, PostgresOptions, SharedPostgres};
 

@@ -7,10 +7,11 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use hapax_testbed::{Nginx, Postgres};
+use hapax_testbed::{MariaDb, Nginx, Postgres};
 
 const USAGE: &str = "\
 usage: hapax-testbed postgres           a PostgreSQL server of its own
+       hapax-testbed mariadb            a MariaDB server of its own
        hapax-testbed shared             a database on the run's shared server
        hapax-testbed nginx HOST:PORT    nginx in front of an upstream
 Prints the URL and holds the server until standard input closes.";
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["postgres"] => Postgres::options().try_start().map(|server| hold(&server.url())),
+        ["mariadb"] => MariaDb::try_start().map(|server| hold(&server.url())),
         ["shared"] => Postgres::try_shared()
             .and_then(|server| server.try_database())
             .map(|database| hold(database.url())),

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 
 const DEBIAN_POSTGRES: &str = "/usr/lib/postgresql";
 const POSTGRES_HINT: &str = "`apt-get install postgresql` (or `cargo xtask setup`)";
+const MARIADB_HINT: &str = "`apt-get install mariadb-server` (or `cargo xtask setup`)";
 
 /// The first of PATH's directories that has `program`.
 pub(crate) fn in_path(program: &str) -> Option<PathBuf> {
@@ -37,6 +38,18 @@ pub(crate) fn postgres(program: &str) -> Result<PathBuf> {
         })
 }
 
+/// A program of the server or client of MariaDB: PATH first, then where Debian puts servers.
+pub(crate) fn mariadb(program: &str) -> Result<PathBuf> {
+    let debian = Path::new("/usr/sbin").join(program);
+    in_path(program)
+        .or_else(|| debian.is_file().then_some(debian))
+        .ok_or_else(|| Error::Missing {
+            program: format!("MariaDB (`{program}`)"),
+            searched: "not in PATH, not in /usr/sbin".to_owned(),
+            install: MARIADB_HINT.to_owned(),
+        })
+}
+
 /// Debian's PostgreSQL directories, newest version first.
 fn versions() -> Vec<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir(DEBIAN_POSTGRES)
@@ -49,7 +62,7 @@ fn versions() -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The user and group that PostgreSQL runs as, which refuses to run as root.
+/// The user and group that a database server runs as, which refuses to run as root.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Account {
     pub(crate) user: u32,
@@ -59,20 +72,29 @@ pub(crate) struct Account {
 impl Account {
     /// `None` when this process is not root: then the server runs as it does.
     pub(crate) fn for_postgres() -> Result<Option<Self>> {
+        Self::of("postgres", "PostgreSQL", POSTGRES_HINT)
+    }
+
+    /// The same for MariaDB.
+    pub(crate) fn for_mariadb() -> Result<Option<Self>> {
+        Self::of("mysql", "MariaDB", MARIADB_HINT)
+    }
+
+    fn of(name: &str, server: &str, hint: &str) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
         let passwd = fs::read_to_string("/etc/passwd").map_err(|source| Error::io("read /etc/passwd", source))?;
         let account = passwd.lines().find_map(|line| {
-            let mut fields = line.strip_prefix("postgres:")?.split(':').skip(1);
+            let mut fields = line.strip_prefix(name)?.strip_prefix(':')?.split(':').skip(1);
             let user = fields.next()?.parse().ok()?;
             let group = fields.next()?.parse().ok()?;
             Some(Self { user, group })
         });
         account.map(Some).ok_or_else(|| Error::Missing {
-            program: "the user `postgres`".to_owned(),
-            searched: "not in /etc/passwd, and PostgreSQL refuses to run as root".to_owned(),
-            install: format!("{POSTGRES_HINT}, which creates it"),
+            program: format!("the user `{name}`"),
+            searched: format!("not in /etc/passwd, and {server} refuses to run as root"),
+            install: format!("{hint}, which creates it"),
         })
     }
 }

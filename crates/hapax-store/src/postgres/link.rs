@@ -169,7 +169,7 @@ async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error
     }
 }
 
-fn explain_connect(error: &tokio_postgres::Error, target: &Target) -> Failure {
+pub(super) fn explain_connect(error: &tokio_postgres::Error, target: &Target) -> Failure {
     let mut failure = Failure::of(error, "cannot connect", &target.label);
     if error.as_db_error().is_none() && error.to_string().contains("TLS") {
         failure.kind = StoreErrorKind::Invalid;

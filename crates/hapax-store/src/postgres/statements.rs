@@ -16,7 +16,7 @@ pub struct Sql {
 
 macro_rules! sql {
     ($const:ident, $name:literal, clock, $from:literal, [$($type:ident),*]) => {
-        pub(super) static $const: Sql = Sql {
+        pub(crate) static $const: Sql = Sql {
             name: $from,
             text: concat!(
                 include_str!("clock.sql"),
@@ -27,14 +27,14 @@ macro_rules! sql {
         };
     };
     ($const:ident, $name:literal, clock, [$($type:ident),*]) => {
-        pub(super) static $const: Sql = Sql {
+        pub(crate) static $const: Sql = Sql {
             name: $name,
             text: concat!(include_str!("clock.sql"), include_str!(concat!($name, ".sql"))),
             types: &[Type::INT8, Type::INT8, Type::INT8, Type::INT8, $(Type::$type),*],
         };
     };
     ($const:ident, $name:literal, [$($type:ident),*]) => {
-        pub(super) static $const: Sql = Sql {
+        pub(crate) static $const: Sql = Sql {
             name: $name,
             text: include_str!(concat!($name, ".sql")),
             types: &[$(Type::$type),*],

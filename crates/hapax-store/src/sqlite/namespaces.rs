@@ -9,7 +9,7 @@ use super::failure::Outcome;
 use super::statements::Statements;
 
 /// Rows that the table is allowed. With as many it counts as incomplete, and a bare key is looked for in all records.
-pub(super) const MAX_NAMESPACES: i64 = 100_000;
+pub(crate) const MAX_NAMESPACES: i64 = 100_000;
 
 /// What the writer remembers of the table, so that a known namespace costs no statement. Digests suffice: should two
 /// collide, a listing by a bare key may leave one out.

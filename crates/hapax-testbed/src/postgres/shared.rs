@@ -1,16 +1,14 @@
 //! One server for all tests of a run, whichever process they are in.
 
 use std::env;
-use std::fs::{self, File};
-use std::os::unix::process::parent_id;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use super::cluster::Cluster;
 use super::{Database, Postgres, sql};
 use crate::error::or_panic;
-use crate::guard::Owner;
-use crate::{Error, FreePort, Result, make_directory, meeting_place};
+use crate::leader::Leader;
+use crate::{Error, FreePort, Result, make_directory};
 
 const VARIABLE: &str = "HAPAX_TEST_POSTGRES";
 
@@ -78,47 +76,10 @@ impl SharedPostgres {
     }
 }
 
-/// The process that runs all tests of a run. The start time tells it from a
-/// later process with the same id.
-struct Leader {
-    id: u32,
-    start: u64,
-}
-
-impl Leader {
-    fn of_this_run() -> Option<Self> {
-        let id = parent_id();
-        let name = fs::read_to_string(format!("/proc/{id}/comm")).ok()?;
-        let leads = env::var_os("NEXTEST_RUN_ID").is_some() || name.trim_end() == "cargo";
-        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name, in brackets, may hold anything; the start time is the
-        // 20th field after it.
-        let start = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
-        leads.then_some(Self { id, start })
-    }
-}
-
 /// The URL of the leader's server, which is started if this process is the
 /// first to ask.
 fn meet(leader: &Leader) -> Result<String> {
-    let place = meeting_place()?.join(format!("run-{}-{}", leader.id, leader.start));
-    make_directory(&place)?;
-    let _lock = lock(&place.join("lock"))?;
-    let note = place.join("url");
-    if let Ok(url) = fs::read_to_string(&note)
-        && sql::query(&url, "SELECT 1").is_ok()
-    {
-        return Ok(url);
-    }
-    let url = start_for(leader, &place)?;
-    fs::write(&note, &url).map_err(|source| Error::io(format!("write {}", note.display()), source))?;
-    Ok(url)
-}
-
-fn lock(path: &PathBuf) -> Result<File> {
-    File::create(path)
-        .and_then(|file| file.lock().map(|()| file))
-        .map_err(|source| Error::io(format!("lock {}", path.display()), source))
+    leader.meet("postgres", |url| sql::query(url, "SELECT 1").is_ok(), start_for)
 }
 
 fn start_for(leader: &Leader, place: &Path) -> Result<String> {
@@ -126,10 +87,6 @@ fn start_for(leader: &Leader, place: &Path) -> Result<String> {
     make_directory(&directory)?;
     let cluster = Cluster::create(&directory, &Postgres::options())?;
     let port = FreePort::try_take()?;
-    let owner = Owner::Process {
-        id: leader.id,
-        start: leader.start,
-    };
-    cluster.start(port.number(), &owner, place)?;
+    cluster.start(port.number(), &leader.owner(), place)?;
     Ok(sql::url(port.number()))
 }

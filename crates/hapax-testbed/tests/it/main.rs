@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod guard;
+mod mariadb;
 mod nginx;
+mod pgbouncer;
 mod port;
 mod postgres;
 mod shared;
