@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::{
     AfterFailure, Amend, Amended, Amendment, Answer, AttemptId, Audit, AuditEntry, Census, Claim, Claimed, Enqueue,
-    Enqueued, Fence, Filter, Fingerprint, Finish, Finished, Input, Key, LastError, Lease, Name, Operation,
-    OperationId, Outcome, RecipeId, Record, Refusal, Renewed, Resolution, Retention, Ruling, Scope, Starter, Store, Summary, Swept, Take,
-    TakeName, Timestamp, Work,
+    Enqueued, Fence, Filter, Fingerprint, Finish, Finished, Input, Key, LastError, Lease, Name, Operation, OperationId,
+    Outcome, RecipeId, Record, Refusal, Renewed, Resolution, Retention, Ruling, Scope, Starter, Store, Summary, Swept,
+    Take, TakeName, Timestamp, Work,
 };
 
 use super::steps::{Change, Ending, Step, Ways};

@@ -311,7 +311,8 @@ fn seconds() -> impl Strategy<Value = u64> {
 /// (5,000 s), and the sweeper's first look.
 fn pass() -> impl Strategy<Value = Step> {
     let millis = prop::sample::select(vec![
-        1, 999, 5_000, 10_000, 10_000, 20_000, 29_999, 30_000, 60_000, 100_000, 999_999, 1_000_000, 1_100_000, 5_000_000,
+        1, 999, 5_000, 10_000, 10_000, 20_000, 29_999, 30_000, 60_000, 100_000, 999_999, 1_000_000, 1_100_000,
+        5_000_000,
     ]);
     millis.prop_map(|millis| Step::Pass(Duration::from_millis(millis)))
 }

@@ -107,9 +107,9 @@ impl Record {
 
     /// The pause of one that has to wait for the one record before it: bounds what it costs if the end of that one fails
     /// to wake it.
-    const TURN_PAUSE: Duration = Duration::from_secs(5);
+    pub const TURN_PAUSE: Duration = Duration::from_secs(5);
     /// The pause of one with more before it: many can wait like that, and each look costs a write.
-    const LINE_PAUSE: Duration = Duration::from_secs(60);
+    pub const LINE_PAUSE: Duration = Duration::from_secs(60);
 
     /// The group in which the record has to wait for its turn, if any.
     #[must_use]

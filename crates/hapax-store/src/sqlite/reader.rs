@@ -14,8 +14,8 @@ use super::failure::{Failure, Outcome};
 use super::queue::{CloseOnDrop, Queue};
 use super::row;
 use super::statements::{
-    AUDIT, AUDIT_OF, CENSUS, CENSUS_LAPSED, CENSUS_SCOPES, GROUP_STRETCH, LIST, LIST_GROUP, LIST_OPEN, META, NAMESPACE_COUNT, NAMESPACES,
-    NEXT_POSITION, OPEN_STRETCH, RECIPE_TEXT, RECORD, SUMMARY, prepare,
+    AUDIT, AUDIT_OF, CENSUS, CENSUS_LAPSED, CENSUS_SCOPES, GROUP_STRETCH, LIST, LIST_GROUP, LIST_OPEN, META,
+    NAMESPACE_COUNT, NAMESPACES, NEXT_POSITION, OPEN_STRETCH, RECIPE_TEXT, RECORD, SUMMARY, prepare,
 };
 use super::writer::{Reply, now};
 use crate::clock::Clock;

@@ -10,8 +10,8 @@ use hapax_core::answer::Outcome as Done;
 use hapax_core::decide::{Verdict, decide};
 use hapax_core::record::{FinishVerdict, RenewVerdict, Tended};
 use hapax_core::{
-    Claim, Claimed, Fence, Finish, Finished, Input, Lease, OperationId, RecipeId, Record, Renewed, Ruling, State, Swept,
-    Timestamp,
+    Claim, Claimed, Fence, Finish, Finished, Input, Lease, OperationId, RecipeId, Record, Renewed, Ruling, State,
+    Swept, Timestamp,
 };
 use rusqlite::{Statement, ToSql, params};
 

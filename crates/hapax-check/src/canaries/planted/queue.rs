@@ -6,8 +6,7 @@ use std::time::Duration;
 use hapax_core::record::{AmendVerdict, EnqueueVerdict, Record, TakeVerdict};
 use hapax_core::{
     Amend, Amended, Amendment, AuditEntry, AuditPage, Census, Cursor, DeadReason, Enqueue, Enqueued, OperationId,
-    Refusal, Resolution, State, StateName, Summary, Take, TakeName,
-    Taken, Timestamp, Work,
+    Refusal, Resolution, State, StateName, Summary, Take, TakeName, Taken, Timestamp, Work,
 };
 
 use super::{Bug, Rows};
@@ -151,9 +150,10 @@ impl Rows {
         let (Some(group), position) = (row.record.group, row.position) else {
             return;
         };
-        let behind = self.rows.values_mut().filter(|other| {
-            other.record.group == Some(group) && other.position > position && !other.record.is_done()
-        });
+        let behind = self
+            .rows
+            .values_mut()
+            .filter(|other| other.record.group == Some(group) && other.position > position && !other.record.is_done());
         let next = behind.min_by_key(|row| row.position).filter(|_| bug != Bug::KeepsTurn);
         if let Some(next) = next
             && let Some(at) = next.record.turn(now)
