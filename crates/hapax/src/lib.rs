@@ -8,6 +8,8 @@ pub mod event;
 pub mod failpoint;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "outbox")]
+pub mod outbox;
 pub mod resolver;
 pub mod retry;
 pub mod runner;

@@ -88,6 +88,8 @@ pub enum Attempted {
     Done(Outcome),
     /// It failed; the policy says what follows.
     Failed(Failure),
+    /// It failed, and may be repeated even if it happened: as [`Failed`](Self::Failed) in retry mode, in any mode.
+    Repeat(Failure),
 }
 
 /// A failed run.

@@ -18,7 +18,7 @@ use crate::report::{Figure, Report, Target};
 
 /// Nanoseconds a call.
 const LIMIT: f64 = 1_000.0;
-const THREADS: [usize; 2] = [1, 2];
+const THREADS: [usize; 3] = [1, 2, 4];
 /// A round is short.
 const ROUNDS: usize = 5;
 
@@ -43,9 +43,9 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
                 busy.push(used);
             }
         }
-        let who = if threads == 1 { "1 thread" } else { "2 threads" };
+        let who = if threads == 1 { "thread" } else { "threads" };
         report.figure(Figure {
-            what: format!("retry() around a call that succeeds, {who} on one destination"),
+            what: format!("retry() around a call that succeeds, {threads} {who} on one destination"),
             measured: format!("{}; {}", with.shown(), busy.shown()),
             beside: bare.shown(),
             value: with.median() - bare.median(),

@@ -141,6 +141,23 @@ impl Exam {
         }
     }
 
+    /// The same in a group.
+    pub(super) fn lay_in(&self, group: u8, key: &str) -> Enqueue {
+        Enqueue {
+            group: Some(group_of(group)),
+            ..self.lay(key)
+        }
+    }
+
+    /// A take that keeps the order of groups.
+    pub(super) fn take_in_order(&self) -> Take {
+        let mut take = self.take();
+        for name in &mut take.names {
+            name.ordered = true;
+        }
+        take
+    }
+
     /// A runner's take, by an attempt of its own, of at most a hundred records of the name `default`, in retry mode
     /// with five tries, where no crash is held against an operation and nobody can resolve it.
     pub(super) fn take(&self) -> Take {
@@ -303,6 +320,11 @@ pub(super) fn endings() -> Vec<(&'static str, Finish)> {
         ));
     }
     endings
+}
+
+/// One of the suite's groups.
+pub(super) fn group_of(number: u8) -> OperationId {
+    OperationId::from_bytes([number; 16])
 }
 
 /// An attempt that nobody else has.

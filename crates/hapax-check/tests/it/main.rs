@@ -2,6 +2,7 @@
 
 mod canaries;
 mod engine;
+mod joined;
 mod memory;
 mod postgres;
 mod sim;

@@ -96,6 +96,20 @@ pub struct Ticket {
     probe: u64,
 }
 
+impl Ticket {
+    /// Of a call that is no probe.
+    #[must_use]
+    pub fn of_epoch(epoch: u64) -> Self {
+        Self { epoch, probe: 0 }
+    }
+
+    /// How often the breaker had opened or closed.
+    #[must_use]
+    pub fn epoch(self) -> u64 {
+        self.epoch
+    }
+}
+
 /// What a call says about the health of its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Health {
@@ -205,11 +219,35 @@ impl Breaker {
             Some(until) => Admission::Refused {
                 retry_after: until.saturating_sub(now).max(SHORTEST_WAIT),
             },
-            None => Admission::Go(Ticket {
-                epoch: self.epoch,
-                probe: 0,
-            }),
+            None => Admission::Go(Ticket::of_epoch(self.epoch)),
         }
+    }
+
+    /// The epoch of the ticket that each call gets, if all are let through until a failure is reported: then nobody
+    /// needs to ask, and successes may be reported late, by [`Self::succeeded`].
+    #[must_use]
+    pub fn steady(&mut self, now: Duration) -> Option<u64> {
+        self.settle(now);
+        (matches!(self.phase, Phase::Closed) && self.since.is_some()).then_some(self.epoch)
+    }
+
+    /// Reports successes at once: the same as [`Self::report`] for each, if none was at or after [`Self::turns_at`].
+    pub fn succeeded(&mut self, now: Duration, ticket: Ticket, calls: u64) {
+        self.settle(now);
+        if ticket.epoch == self.epoch && ticket.probe == 0 {
+            self.window.advance(now);
+            self.since.get_or_insert(now);
+            self.window.add(Counts {
+                first: calls,
+                second: 0,
+            });
+        }
+    }
+
+    /// Until when it makes no difference at what time a success is counted.
+    #[must_use]
+    pub fn turns_at(&self, now: Duration) -> Duration {
+        self.window.turns_at(now)
     }
 
     /// Says what became of a call that was admitted. Every admission should be reported, with [`Health::Ignored`] at

@@ -65,8 +65,23 @@ impl Budget {
 
     /// Counts a first try.
     pub fn deposit(&mut self, now: Duration) {
+        self.deposit_many(now, 1);
+    }
+
+    /// Counts first tries at once: the same as [`Self::deposit`] for each, if none was made at or after
+    /// [`Self::turns_at`].
+    pub fn deposit_many(&mut self, now: Duration, tries: u64) {
         self.window.advance(now);
-        self.window.add(Counts { first: 1, second: 0 });
+        self.window.add(Counts {
+            first: tries,
+            second: 0,
+        });
+    }
+
+    /// Until when it makes no difference at what time something is counted.
+    #[must_use]
+    pub fn turns_at(&self, now: Duration) -> Duration {
+        self.window.turns_at(now)
     }
 
     /// Whether a retry may be made.

@@ -61,6 +61,11 @@ impl Window {
         self.sum = Counts::default();
     }
 
+    /// When the bucket that `now` falls in ends.
+    pub(super) fn turns_at(&self, now: Duration) -> Duration {
+        Duration::from_nanos((self.number(now) + 1).saturating_mul(self.bucket_nanos))
+    }
+
     /// The length of one bucket, in seconds.
     pub(super) fn bucket_seconds(&self) -> f64 {
         self.bucket_nanos as f64 / 1e9

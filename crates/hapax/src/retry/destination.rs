@@ -1,11 +1,16 @@
 //! What all calls to one destination share: its policy, its budget, its breaker.
 
+mod tally;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hapax_core::policy::{Admission, Breaker, BreakerState, Budget, Health, PolicyError, RetryPolicy};
+use hapax_core::policy::{Admission, Breaker, BreakerState, Budget, Health, PolicyError, RetryPolicy, Ticket};
 use tokio::time::Instant;
+
+use self::tally::Tally;
 
 /// One destination of calls: an upstream, an API, a broker. Cheap to clone; clones share everything.
 ///
@@ -30,14 +35,20 @@ pub struct Destination {
 struct Shared {
     policy: RetryPolicy,
     origin: Instant,
+    tally: Tally,
+    dice: AtomicU64,
     gate: Mutex<Gate>,
 }
 
-/// All that changes. One lock, held for some arithmetic: a call takes it twice.
+/// What is decided on. One lock, held for some arithmetic; first tries and their successes take it only while the
+/// breaker is not closed.
 struct Gate {
     breaker: Breaker,
     budget: Budget,
-    dice: u64,
+    /// The time of what is counted in the tally, as exact as the windows are.
+    since: Duration,
+    /// What the tally says.
+    steady: Option<u64>,
     calls: u64,
     retries: u64,
     probes: u64,
@@ -98,7 +109,8 @@ impl Destination {
         let gate = Gate {
             breaker: Breaker::new(policy.breaker, policy.limits.per_try),
             budget: Budget::new(policy.budget),
-            dice: seed,
+            since: Duration::ZERO,
+            steady: None,
             calls: 0,
             retries: 0,
             probes: 0,
@@ -109,6 +121,8 @@ impl Destination {
             shared: Arc::new(Shared {
                 policy,
                 origin: Instant::now(),
+                tally: Tally::default(),
+                dice: AtomicU64::new(seed),
                 gate: Mutex::new(gate),
             }),
         })
@@ -126,11 +140,8 @@ impl Destination {
     /// [`NotAdmitted::Open`].
     pub fn admit(&self) -> Result<Permit, NotAdmitted> {
         let now = self.shared.now();
-        let mut gate = self.shared.gate();
-        let admission = gate.admit(now)?;
-        gate.budget.deposit(now);
-        gate.calls += 1;
-        drop(gate);
+        let admission = self.shared.admit(now)?;
+        self.shared.call(now);
         Ok(self.permit(admission))
     }
 
@@ -140,46 +151,50 @@ impl Destination {
     /// [`NotAdmitted`] says who refuses.
     pub fn admit_retry(&self) -> Result<Permit, NotAdmitted> {
         let now = self.shared.now();
-        let mut gate = self.shared.gate();
-        if !gate.budget.allows(now) {
-            gate.refused_budget += 1;
-            return Err(NotAdmitted::BudgetSpent);
-        }
-        let admission = gate.admit(now)?;
-        // Allowed, in the same moment.
-        let _ = gate.budget.withdraw(now);
-        gate.retries += 1;
-        drop(gate);
+        let admission = self.shared.decide(now, |gate, dice| {
+            if !gate.budget.allows(now) {
+                gate.refused_budget += 1;
+                return Err(NotAdmitted::BudgetSpent);
+            }
+            let admission = gate.admit(now, dice)?;
+            // Allowed, in the same moment.
+            let _ = gate.budget.withdraw(now);
+            gate.retries += 1;
+            Ok(admission)
+        })?;
         Ok(self.permit(admission))
     }
 
     /// Asks the breaker for leave before it is known whether the call is a retry: [`Self::spend`] before it is made.
     pub(crate) fn admit_either(&self) -> Result<Permit, NotAdmitted> {
-        let now = self.shared.now();
-        let admission = self.shared.gate().admit(now)?;
+        let admission = self.shared.admit(self.shared.now())?;
         Ok(self.permit(admission))
     }
 
     /// Counts a call that the breaker admitted; false if it is a retry that the budget does not bear.
     pub(crate) fn spend(&self, retry: bool) -> bool {
         let now = self.shared.now();
-        let mut gate = self.shared.gate();
         if !retry {
-            gate.budget.deposit(now);
-            gate.calls += 1;
-            true
-        } else if gate.budget.withdraw(now) {
-            gate.retries += 1;
-            true
-        } else {
-            gate.refused_budget += 1;
-            false
+            self.shared.call(now);
+            return true;
         }
+        self.shared.decide(now, |gate, _| {
+            let borne = gate.budget.withdraw(now);
+            match borne {
+                true => gate.retries += 1,
+                false => gate.refused_budget += 1,
+            }
+            borne
+        })
     }
 
     /// What the breaker does.
     pub(crate) fn state(&self) -> BreakerState {
-        self.shared.gate().breaker.state(self.shared.now())
+        let now = self.shared.now();
+        match self.shared.tally.steady(now) {
+            Some(_) => BreakerState::Closed,
+            None => self.shared.decide(now, |gate, _| gate.breaker.state(now)),
+        }
     }
 
     /// Whether both are one.
@@ -190,15 +205,18 @@ impl Destination {
     /// How long the breaker lets nothing through; `None` if a call may be made. Asking takes no probe's slot.
     #[must_use]
     pub fn open_for(&self) -> Option<Duration> {
-        self.shared.gate().breaker.retry_after(self.shared.now())
+        let now = self.shared.now();
+        match self.shared.tally.steady(now) {
+            Some(_) => None,
+            None => self.shared.decide(now, |gate, _| gate.breaker.retry_after(now)),
+        }
     }
 
     /// The destination at a glance.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let now = self.shared.now();
-        let mut gate = self.shared.gate();
-        Snapshot {
+        self.shared.decide(now, |gate, _| Snapshot {
             state: gate.breaker.state(now),
             open_for: gate.breaker.retry_after(now),
             budget_left: gate.budget.left(now),
@@ -207,13 +225,13 @@ impl Destination {
             probes: gate.probes,
             refused_open: gate.refused_open,
             refused_budget: gate.refused_budget,
-        }
+        })
     }
 
     /// 64 bits for the jitter of a pause. No secret.
     #[must_use]
     pub fn random(&self) -> u64 {
-        self.shared.gate().random()
+        self.shared.random()
     }
 
     fn permit(&self, admission: Admission) -> Permit {
@@ -258,8 +276,13 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let now = self.shared.now();
-        self.shared.gate().breaker.report(now, self.admission, self.health);
+        let (now, shared) = (self.shared.now(), &self.shared);
+        if let (Admission::Go(ticket), Health::Success) = (self.admission, self.health)
+            && shared.tally.good(now, ticket.epoch())
+        {
+            return;
+        }
+        shared.decide(now, |gate, _| gate.breaker.report(now, self.admission, self.health));
     }
 }
 
@@ -268,9 +291,39 @@ impl Shared {
         self.origin.elapsed()
     }
 
-    fn gate(&self) -> MutexGuard<'_, Gate> {
+    fn admit(&self, now: Duration) -> Result<Admission, NotAdmitted> {
+        match self.tally.steady(now) {
+            Some(epoch) => Ok(Admission::Go(Ticket::of_epoch(epoch))),
+            None => self.decide(now, |gate, dice| gate.admit(now, dice)),
+        }
+    }
+
+    /// Counts a first try.
+    fn call(&self, now: Duration) {
+        if self.tally.is_over(now) {
+            self.decide(now, |_, _| ());
+        }
+        self.tally.call();
+    }
+
+    /// Decides on all that was counted so far.
+    fn decide<R>(&self, now: Duration, decide: impl FnOnce(&mut Gate, u64) -> R) -> R {
+        let dice = self.random();
         // Nothing in there panics; if it did, its numbers would still be numbers.
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.collect(&self.tally, now);
+        let decided = decide(&mut gate, dice);
+        gate.publish(&self.tally, now);
+        decided
+    }
+
+    /// SplitMix64: good enough to spread pauses.
+    fn random(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut mixed = self.dice.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 }
 
@@ -281,8 +334,32 @@ impl fmt::Debug for Shared {
 }
 
 impl Gate {
-    fn admit(&mut self, now: Duration) -> Result<Admission, NotAdmitted> {
-        let random = self.random();
+    fn collect(&mut self, tally: &Tally, now: Duration) {
+        let counted = tally.collect();
+        if counted.calls > 0 {
+            self.calls += counted.calls;
+            self.budget.deposit_many(self.since, counted.calls);
+        }
+        if let (true, Some(epoch)) = (counted.good > 0, self.steady) {
+            self.breaker
+                .succeeded(self.since, Ticket::of_epoch(epoch), counted.good);
+        }
+        if tally.is_over(now) {
+            self.since = now;
+            let (one, other) = (self.budget.turns_at(now), self.breaker.turns_at(now));
+            tally.turn(now, one.min(other));
+        }
+    }
+
+    fn publish(&mut self, tally: &Tally, now: Duration) {
+        let steady = self.breaker.steady(now);
+        if steady != self.steady {
+            tally.set(steady);
+            self.steady = steady;
+        }
+    }
+
+    fn admit(&mut self, now: Duration, random: u64) -> Result<Admission, NotAdmitted> {
         let admission = self.breaker.admit(now, random);
         match admission {
             Admission::Go(_) => {}
@@ -293,15 +370,6 @@ impl Gate {
             }
         }
         Ok(admission)
-    }
-
-    /// SplitMix64: good enough to spread pauses.
-    fn random(&mut self) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.dice;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 

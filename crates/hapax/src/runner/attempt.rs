@@ -163,7 +163,7 @@ async fn attempt(
 fn health(attempted: &Attempted) -> Health {
     match attempted {
         Attempted::Done(_) => Health::Success,
-        Attempted::Failed(failure) => match (failure.class, &failure.answer) {
+        Attempted::Failed(failure) | Attempted::Repeat(failure) => match (failure.class, &failure.answer) {
             // The other side answered, and meant it.
             (FailureClass::Final, _) => Health::Success,
             // It is alive, and limits or turns away this caller.

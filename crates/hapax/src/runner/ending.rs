@@ -38,6 +38,10 @@ impl Situation<'_> {
         match attempted {
             Attempted::Done(outcome) => (Finish::Done(outcome), Ending::Ended),
             Attempted::Failed(failure) => self.fail(failure),
+            Attempted::Repeat(failure) => {
+                let after_failure = AfterFailure::Retry;
+                Self { after_failure, ..*self }.fail(failure)
+            }
         }
     }
 

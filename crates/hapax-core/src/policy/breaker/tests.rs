@@ -374,3 +374,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn it_is_steady_while_closed_and_calls_were_seen() {
+    let mut breaker = Breaker::new(policy(), PER_TRY);
+    assert_eq!(breaker.steady(SECOND), None, "no call was seen");
+    call(&mut breaker, SECOND, Health::Success);
+    assert_eq!(breaker.steady(SECOND), Some(0));
+
+    let mut breaker = open(policy(), SECOND);
+    assert_eq!(breaker.steady(SECOND), None);
+    let now = SECOND + pause(5);
+    let first = probe(&mut breaker, now);
+    assert_eq!(breaker.steady(now), None, "probing");
+    breaker.report(now, first, Health::Success);
+    call(&mut breaker, now, Health::Success);
+    assert_eq!(breaker.steady(now), None, "ramping");
+    let now = now + policy().ramp;
+    let epoch = breaker.steady(now).expect("the ramp is over");
+    assert_eq!(breaker.admit(now, 0), Admission::Go(Ticket::of_epoch(epoch)));
+    assert_eq!(Ticket::of_epoch(epoch).epoch(), 2, "it opened and closed");
+}
+
+#[test]
+fn successes_reported_at_once_count_as_if_one_by_one() {
+    let mut breaker = Breaker::new(policy(), PER_TRY);
+    breaker.succeeded(SECOND, Ticket::of_epoch(0), 11);
+    breaker.succeeded(SECOND, Ticket::of_epoch(1), 1_000);
+    (0..10).for_each(|_| call(&mut breaker, SECOND, Health::Failure));
+    assert_eq!(breaker.state(SECOND), BreakerState::Closed, "10 of 21");
+    call(&mut breaker, SECOND, Health::Failure);
+    assert_eq!(breaker.state(SECOND), BreakerState::Open, "11 of 22");
+
+    for (now, turns) in [(0, 3), (2_999, 3), (3_000, 6)] {
+        assert_eq!(breaker.turns_at(now * MS), turns * SECOND, "a tenth of 30 s");
+    }
+}

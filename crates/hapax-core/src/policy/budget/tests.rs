@@ -140,3 +140,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn first_tries_counted_at_once_are_as_many() {
+    let mut budget = Budget::new(BudgetPolicy {
+        floor: 0.0,
+        ..BudgetPolicy::default()
+    });
+    budget.deposit_many(Duration::ZERO, 15);
+    assert_eq!(budget.left(Duration::ZERO), 3.0);
+    assert_eq!(budget.turns_at(Duration::from_millis(1_500)), Duration::from_secs(2));
+}

@@ -1,4 +1,6 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+mod counting;
+
+use std::sync::atomic::AtomicBool;
 
 use hapax_core::policy::FailureClass;
 use tokio::time::{sleep, sleep_until};
