@@ -101,6 +101,8 @@ pub enum Bug {
     RedrivesUndone,
     /// A fence that is raised can fall.
     LowersFence,
+    /// A fence is not raised.
+    IgnoresRaise,
 }
 
 impl Bug {
@@ -152,5 +154,6 @@ impl Bug {
         Self::ClaimKeepsFirstOnly,
         Self::RedrivesUndone,
         Self::LowersFence,
+        Self::IgnoresRaise,
     ];
 }

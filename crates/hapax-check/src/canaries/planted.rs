@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hapax_core::record::{FinishVerdict, RenewVerdict, Tended};
+use hapax_core::store::check_raise;
 use hapax_core::{
     Amended, Amendment, AuditEntry, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence,
     Filter, Finish, Finished, LastError, NotKept, Operation, OperationId, Outcome, Page, RecipeId, Record, Refusal,
@@ -451,9 +452,15 @@ impl Store for Planted {
     }
 
     fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        if let Err(error) = check_raise(at_least) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
         self.step(|rows, bug, _| {
-            let floor = if bug == Bug::LowersFence { 0 } else { rows.last_fence };
-            rows.last_fence = at_least.get().max(floor);
+            rows.last_fence = match bug {
+                Bug::IgnoresRaise => rows.last_fence,
+                Bug::LowersFence => at_least.get(),
+                _ => rows.last_fence.max(at_least.get()),
+            };
         })
     }
 

@@ -510,7 +510,7 @@ pub(super) async fn raising_a_fence_never_lowers_one(exam: Exam) -> Checked {
     let store = exam.open().await?;
     let high = Fence::new(5_000_000);
     store.raise_fence(high).await?;
-    for low in [Fence::new(0), Fence::new(1), Fence::new(4_999_999), high] {
+    for low in [high, Fence::new(4_999_999), Fence::new(1), Fence::new(0)] {
         store.raise_fence(low).await?;
     }
     let lease = exam.win(&store, "k").await?;

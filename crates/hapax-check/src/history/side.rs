@@ -146,9 +146,9 @@ impl Side {
                 Told::Listed(self.list(&store, filter, *limit).await?)
             }
             Step::RaiseFence(by) => {
-                let at_least = Fence::new(self.highest.get() + by);
+                let at_least = Fence::new(self.highest.get().saturating_add_signed(*by));
                 store.raise_fence(at_least).await?;
-                self.highest = at_least;
+                self.highest = self.highest.max(at_least);
                 Told::Passed
             }
             Step::Pass(_) => Told::Passed,

@@ -118,8 +118,8 @@ pub enum Step {
         /// Records a page.
         limit: usize,
     },
-    /// Raise the fence by this much over the highest given out.
-    RaiseFence(u64),
+    /// Raise the fence to this much over, or under, the highest given out.
+    RaiseFence(i64),
     /// Let time pass.
     Pass(Duration),
 }
@@ -192,7 +192,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Sweep),
         1 => key().prop_map(|key| Step::Read { key }),
         1 => list(),
-        1 => (0..3_u64).prop_map(Step::RaiseFence),
+        1 => (-2..3_i64).prop_map(Step::RaiseFence),
         6 => pass(),
     ]
 }

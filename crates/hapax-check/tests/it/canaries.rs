@@ -72,7 +72,8 @@ fn caught_by(bug: Bug) -> &'static str {
         Bug::UnboundedTake => "a_take_is_bounded_however_many_wait_for_their_turn",
         Bug::ClaimForgetsInput | Bug::ClaimKeepsFirstOnly => "a_claims_input_is_what_a_runner_takes_over_with",
         Bug::RedrivesUndone => "each_amendment_in_every_state_does_as_the_core_says",
-        Bug::LowersFence => "a_raised_fence_is_never_given_out_again",
+        Bug::LowersFence => "raising_a_fence_never_lowers_one",
+        Bug::IgnoresRaise => "a_raised_fence_is_never_given_out_again",
     }
 }
 
