@@ -1,5 +1,6 @@
 //! What concerns several values at once, or the world outside the file.
 
+mod names;
 mod routes;
 
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Mistake>> {
     input::check(&config.input, &mut mistakes);
     probe::check(config, &mut mistakes);
     routes::routes(config, &mut mistakes);
+    names::names(config, &mut mistakes);
     // Where other times make no sense, theirs make none.
     if mistakes.0.is_empty() {
         retention::check(config, &mut mistakes);

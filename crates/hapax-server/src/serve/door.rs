@@ -118,11 +118,7 @@ impl Door {
         for route in &config.routes {
             let destination = match &route.retry {
                 None => main.clone(),
-                Some(_) => {
-                    let own = destination(config, Some(route))?;
-                    destinations.push((route.name.to_string(), own.clone()));
-                    own
-                }
+                Some(_) => own(config, route, &mut destinations)?,
             };
             let built = maker.route(Some(route), route.name.0.clone(), destination)?;
             routes = routes.route(&route.path, built).map_err(|error| error.to_string())?;
@@ -132,6 +128,18 @@ impl Door {
             destinations: Destinations::new(destinations),
         })
     }
+}
+
+/// The destination of a route with a policy of its own; routes of one name share it.
+fn own(config: &Config, route: &Route, known: &mut Vec<(String, Destination)>) -> Result<Destination, String> {
+    let (name, policy) = (route.name.to_string(), retry::policy(config, Some(route)));
+    let mut own = known.iter().skip(1);
+    if let Some((_, same)) = own.find(|(other, known)| *other == name && *known.policy() == policy) {
+        return Ok(same.clone());
+    }
+    let made = destination(config, Some(route))?;
+    known.push((name, made.clone()));
+    Ok(made)
 }
 
 fn destination(config: &Config, route: Option<&Route>) -> Result<Destination, String> {

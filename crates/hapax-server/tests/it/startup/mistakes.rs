@@ -126,6 +126,33 @@ pub(crate) const FILES: &[(&str, &str, &[&str])] = &[
         &["hapax.toml:5:8", "\"a\" and \"b\" match the same requests"],
     ),
     (
+        "one name, run in two ways",
+        "respond_async = true\n[[route]]\npath = \"/a\"\nname = \"a\"\n[[route]]\npath = \"/b\"\nname = \"a\"\n\
+         after_failure = \"retry\"\nlease = \"20s\"",
+        &[
+            "hapax.toml:9:9",
+            "the route /b shares the name \"a\" with the route /a, but differs in: lease, after_failure",
+            "write the same lease, after_failure for both, or give this route a name of its own",
+        ],
+    ),
+    (
+        "one name, retried in two ways",
+        "respond_async = true\n[[route]]\npath = \"/a\"\nname = \"a\"\n[route.retry]\ntries = 2\n[[route]]\npath = \"/b\"\n\
+         name = \"a\"",
+        &["hapax.toml:9:8", "differs in: retry."],
+    ),
+    (
+        "one name, probed in two ways",
+        "[[route]]\npath = \"/a\"\nname = \"a\"\n[[route]]\npath = \"/b\"\nname = \"a\"\n[route.probe]\n\
+         request = \"GET /by-key/{key}\"",
+        &["hapax.toml:7:1", "differs in: probe."],
+    ),
+    (
+        "the name of what no route matches",
+        "respond_async = true\n[[route]]\npath = \"/a\"\nname = \"default\"\nremember_for = \"60d\"",
+        &["hapax.toml:5:16", "with what no route matches, but differs in: remember_for."],
+    ),
+    (
         "a kept header",
         "keep_headers = [\"a b\"]",
         &["hapax.toml:1:17", "no header name"],
