@@ -150,7 +150,10 @@ pub(crate) const FILES: &[(&str, &str, &[&str])] = &[
     (
         "the name of what no route matches",
         "respond_async = true\n[[route]]\npath = \"/a\"\nname = \"default\"\nremember_for = \"60d\"",
-        &["hapax.toml:5:16", "with what no route matches, but differs in: remember_for."],
+        &[
+            "hapax.toml:5:16",
+            "with what no route matches, but differs in: remember_for.",
+        ],
     ),
     (
         "a kept header",
