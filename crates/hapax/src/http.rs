@@ -37,7 +37,7 @@ mod stored;
 
 pub use answer::IDEMPOTENT_REPLAYED;
 pub use body::Body;
-pub use failure::{Failure, MAX_RETRY_AFTER, Proof, timed_out};
+pub use failure::{Failure, MAX_RETRY_AFTER, Proof};
 pub use fingerprint::{Pointer, PointerError, Recipe};
 pub use key::{IDEMPOTENCY_KEY, KeyError};
 pub use layer::Idempotency;

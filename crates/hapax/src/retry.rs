@@ -19,6 +19,8 @@ mod layer;
 #[cfg(feature = "http")]
 mod service;
 
+use std::time::Duration;
+
 pub use call::{Attempt, Failed, GaveUp, Last, Why, retry};
 pub use destination::{Destination, NotAdmitted, Permit, Snapshot};
 #[cfg(feature = "http")]
@@ -31,3 +33,13 @@ pub use judge::{Judgement, judge};
 pub use layer::{DerivedKey, RetryLayer};
 #[cfg(feature = "http")]
 pub use service::RetryService;
+
+/// What a record keeps of a failure for want of time: `timed out after 30 s`. One wording, so that dead letters of all
+/// doors fall into one group.
+#[must_use]
+pub fn timed_out(after: Duration) -> String {
+    match after.subsec_millis() {
+        0 => format!("timed out after {} s", after.as_secs()),
+        _ => format!("timed out after {} ms", after.as_millis()),
+    }
+}

@@ -44,15 +44,6 @@ pub trait Failure {
     }
 }
 
-/// What is kept of a failure for want of time: `timed out after 30 s`.
-#[must_use]
-pub fn timed_out(after: Duration) -> String {
-    match after.subsec_millis() {
-        0 => format!("timed out after {} s", after.as_secs()),
-        _ => format!("timed out after {} ms", after.as_millis()),
-    }
-}
-
 impl Failure for Infallible {
     fn proof(&self) -> Proof {
         match *self {}

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::admit;
 use super::answer::{self, Captured};
 use super::body::Body;
-use super::failure::{Failure, Meaning, Proof, timed_out};
+use super::failure::{Failure, Meaning, Proof};
 use super::key::IDEMPOTENCY_KEY;
 use super::protect::{Protected, Whole};
 use super::report::Verdict;
@@ -24,7 +24,7 @@ use super::route::Route;
 use super::service::{Shared, strip};
 use crate::engine::{Ended, Run};
 use crate::failpoint::{self, Failpoint};
-use crate::retry::{Destination, Permit};
+use crate::retry::{Destination, Permit, timed_out};
 
 /// The operation's identity, for the inner service.
 pub const HAPAX_OPERATION: HeaderName = HeaderName::from_static("hapax-operation");

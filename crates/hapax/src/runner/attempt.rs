@@ -16,7 +16,7 @@ use crate::engine::drive::Drive;
 use crate::engine::gate::Youth;
 use crate::engine::{Ended, Inner, Reply, Run};
 use crate::event::Event;
-use crate::retry::{NotAdmitted, Permit};
+use crate::retry::{NotAdmitted, Permit, timed_out};
 
 pub(super) struct Attempt {
     pub(super) inner: Arc<Inner>,
@@ -138,7 +138,7 @@ async fn attempt(
             (Attempted::Failed(failure), Health::Ignored)
         }
         Err(_) => {
-            let text = format!("no end within {:?}", policy.limits.per_try);
+            let text = timed_out(policy.limits.per_try);
             let failure = Failure::new(FailureClass::Ambiguous, &text);
             (Attempted::Failed(failure), Health::Failure)
         }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::EmailError;
 use super::message::Letter;
 use super::server::{Protection, Server};
-use crate::http::timed_out;
+use crate::retry::timed_out;
 
 /// Mail servers close idle connections after minutes: ours are closed well before.
 const IDLE: Duration = Duration::from_secs(30);

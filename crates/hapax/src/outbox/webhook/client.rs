@@ -14,7 +14,8 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, timeout};
 
 use super::connect::Connector;
-use crate::http::{Proof, timed_out};
+use crate::http::Proof;
+use crate::retry::timed_out;
 
 /// Servers close idle connections after 5 s or more: ours are closed first, lest a request meets a closing one.
 const IDLE: Duration = Duration::from_secs(4);

@@ -277,3 +277,16 @@ async fn told_to_stop_it_waits_for_its_runs_but_not_for_ever() {
     timeout(100 * SECOND, ends).await.expect("what was left goes on");
     assert!(matches!(record(&store, "1").await.state, State::Waiting { .. }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_without_end_is_kept_as_what_the_gateway_calls_a_time_out() {
+    let store = memory();
+    let mut policy = policy();
+    policy.limits.per_try = 3 * SECOND;
+    let process = Process::start(&store, handling(policy), |_, _| std::future::pending::<Doing>());
+    process.enqueue("k").await;
+    sleep(5 * SECOND).await;
+    let record = record(&store, "k").await;
+    assert!(matches!(record.state, State::Unknown { .. }), "{record:?}");
+    assert_eq!(record.last_error, Some(LastError::new("timed out after 3 s")));
+}
