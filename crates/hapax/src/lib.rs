@@ -10,6 +10,8 @@ pub mod failpoint;
 pub mod http;
 #[cfg(feature = "outbox")]
 pub mod outbox;
+#[cfg(feature = "receipts")]
+pub mod receipts;
 pub mod resolver;
 pub mod retry;
 pub mod runner;

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod http;
+#[cfg(feature = "mysql")]
+mod receipts;
 #[cfg(feature = "sqlite")]
 mod worker;

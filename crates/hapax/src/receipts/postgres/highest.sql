@@ -1,0 +1,1 @@
+SELECT max(fence) AS fence FROM hapax_receipt
