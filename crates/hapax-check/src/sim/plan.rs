@@ -195,7 +195,8 @@ impl Plan {
         if calm {
             plan.calm_down(dice);
         } else {
-            plan.grouped = dice.chance(350);
+            // Where a sweep forgets the dead, whom they held up begins when all should be over.
+            plan.grouped = dice.chance(350) && plan.retention.remember_for > SETTLING * 10;
             plan.brings = plan.runners && dice.chance(250);
         }
         plan

@@ -84,7 +84,7 @@ fn the_same_seed_gives_the_same_world() {
 
 /// The bugs that the world of some seed does not show, as a breach of their law.
 fn missed(bugs: &[(Canary, &'static str)]) -> Vec<String> {
-    const SEEDS: u64 = 150;
+    const SEEDS: u64 = 600;
     let shows = |canary, law, seed| {
         let config = Config {
             canary,
