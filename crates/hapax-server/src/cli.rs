@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::values::StoreUrl;
 use crate::config::{Config, flags::Flags, retention};
 use crate::exit::Failure;
-use crate::{audit, dead, demo, migrate, records, serve};
+use crate::{audit, dead, demo, migrate, outbox, records, serve};
 
 /// Retry anything; it happens once.
 ///
@@ -49,6 +49,9 @@ enum Command {
     /// Bring the store's schema up to date
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(migrate::Migrate),
+    /// Let programs enqueue effects in your database
+    #[command(subcommand, after_help = outbox::HELP)]
+    Outbox(outbox::Command),
     /// Check, show and describe the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -161,6 +164,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         Command::Dead(command) => dead::run(command)?,
         Command::Audit(args) => audit::run(&args)?,
         Command::Migrate(migrate) => migrate::run(&migrate)?,
+        Command::Outbox(command) => outbox::run(command)?,
         Command::Config(command) => config(command)?,
         Command::Demo(demo) => return demo::run(&demo),
         Command::DemoShop(shop) => demo::shop::run(&shop)?,

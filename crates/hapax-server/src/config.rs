@@ -8,6 +8,7 @@ pub(crate) mod check;
 pub(crate) mod flags;
 pub(crate) mod input;
 mod limits;
+pub(crate) mod outbox;
 pub(crate) mod probe;
 mod quota;
 pub(crate) mod retention;
@@ -25,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use input::Input;
+use outbox::Outbox;
 pub(crate) use limits::{Limits, Timeouts};
 use probe::Probe;
 use quota::Quota;
@@ -123,6 +125,9 @@ pub(crate) struct Config {
     /// What holds for some paths only. The first that matches counts.
     #[serde(rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub(crate) routes: Vec<Route>,
+    /// Effects on other systems, and where they go.
+    #[serde(rename = "outbox", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outboxes: Vec<Outbox>,
 }
 
 /// What holds for requests with a matching path and method. What is absent is as above all routes.
@@ -378,6 +383,7 @@ impl Default for Config {
             jwt: Jwt::default(),
             log: Log::default(),
             routes: Vec::new(),
+            outboxes: Vec::new(),
         }
     }
 }

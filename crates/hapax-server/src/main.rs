@@ -13,6 +13,7 @@ mod gateway;
 mod jwt;
 mod migrate;
 mod observe;
+mod outbox;
 mod records;
 mod serve;
 mod store;

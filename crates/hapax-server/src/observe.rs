@@ -7,6 +7,7 @@ pub(crate) mod access;
 pub(crate) mod census;
 pub(crate) mod destinations;
 pub(crate) mod log;
+pub(crate) mod outbox;
 pub(crate) mod prometheus;
 #[cfg(test)]
 mod tests;
@@ -105,6 +106,7 @@ pub(crate) struct Metrics {
     forgotten: Counter,
     work: work::WorkMetrics,
     counted: census::Counted,
+    pub(crate) outbox: outbox::OutboxMetrics,
     pub(crate) http: access::HttpMetrics,
     /// When a failure of the store was last logged, in milliseconds since `started_at`.
     failure_logged: AtomicI64,
@@ -126,6 +128,7 @@ impl Observer for Metrics {
     fn event(&self, event: &Event<'_>) {
         self.count(event);
         self.work.count(event);
+        self.outbox.count(event);
         self.log(event);
     }
 }

@@ -8,13 +8,13 @@ mod backend;
 mod door;
 mod gate;
 mod probe;
+mod relay;
 mod scope;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hapax::core::Store;
 use hapax::http::Idempotency;
 use hapax::{Engine, Runner, Sweeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,6 +37,7 @@ use admin::Admin;
 use backend::Backend;
 use door::Door;
 use gate::Gate;
+use relay::Relay;
 
 /// Serves until a signal, or (`with_parent`) until standard input ends.
 ///
@@ -46,8 +47,10 @@ pub(crate) fn run(config: Config, with_parent: bool) -> Result<(), Failure> {
     let internal = |error: io::Error| Failure::new(Exit::Internal, format!("cannot start: {error}"));
     let (sink, _drain) = log::start(&config.log).map_err(internal)?;
     // For the accept loop, the store, the sweeper and the admin pages. Requests have threads of their own.
+    // Effects are delivered here, too.
+    let threads = if config.outboxes.is_empty() { 1 } else { 2 };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+        .worker_threads(threads)
         .thread_name("control")
         .enable_all()
         .build()
@@ -66,30 +69,49 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         () = signals.next() => return Ok(()),
     };
     let metrics = Arc::new(Metrics::default());
-    let gateway = Gateway::new(&config, &store, &metrics, sink)?;
+    let engine = Engine::shared(Arc::clone(&store), door::engine(&config), metrics.clone());
+    metrics
+        .outbox
+        .watch(config.outboxes.iter().map(|outbox| outbox.name.to_string()));
+    let relay = tokio::select! {
+        made = Relay::new(&config, &engine, &metrics) => made?,
+        () = signals.next() => return Ok(()),
+    };
+    let gateway = match &config.upstream {
+        Some(_) => Some(Gateway::new(&config, &engine, &metrics, sink)?),
+        None => None,
+    };
+    let destinations = gateway.as_ref().map(|gateway| gateway.destinations.clone());
+    let relayed = relay.as_ref().map(|relay| relay.destinations.clone());
+    let destinations = destinations.unwrap_or_default().and(relayed.unwrap_or_default());
     let stop = Stop::new();
     let admin = match config.admin {
         Some(address) => Some(bind_admin(address.0).await?),
         None => None,
     };
-    announce(&config, &gateway, admin.as_ref())?;
+    announce(&config, gateway.as_ref(), admin.as_ref())?;
     warn_of_clear_text(&config);
-    let watch = tokio::spawn(gateway.destinations.clone().watch());
+    let watch = tokio::spawn(destinations.clone().watch());
+    let staged = relay.as_ref().map(|relay| relay.staged.clone());
+    let staged = staged.map(|staged| tokio::spawn(relay::watch(staged, Arc::clone(&metrics))));
     let census = admin
         .as_ref()
-        .map(|_| tokio::spawn(census::repeat(gateway.engine.clone(), Arc::clone(&metrics))));
+        .map(|_| tokio::spawn(census::repeat(engine.clone(), Arc::clone(&metrics))));
     let sweeper = tokio::spawn(Sweeper::default().run(Arc::clone(&store), metrics.clone()));
     let admin = admin.map(|listener| {
         let admin = Admin {
-            engine: gateway.engine.clone(),
+            engine: engine.clone(),
             metrics: Arc::clone(&metrics),
-            destinations: gateway.destinations.clone(),
+            destinations,
             stop: stop.clone(),
         };
         tokio::spawn(admin.serve(listener))
     });
-    let ended = until_stopped(gateway, stop, &mut signals, with_parent).await;
-    for task in [Some(watch), Some(sweeper), census, admin].into_iter().flatten() {
+    let ended = until_stopped(gateway, relay, stop, &mut signals, with_parent).await;
+    for task in [Some(watch), Some(sweeper), census, admin, staged]
+        .into_iter()
+        .flatten()
+    {
         task.abort();
     }
     ended
@@ -97,7 +119,6 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
 
 /// Everything that requests go through, ready to serve.
 struct Gateway {
-    engine: Engine,
     listener: Listener,
     address: SocketAddr,
     make: Box<dyn Fn(usize) -> Gate + Send + Sync>,
@@ -107,10 +128,9 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new(config: &Config, store: &Arc<dyn Store>, metrics: &Arc<Metrics>, sink: Sink) -> Result<Self, Failure> {
+    fn new(config: &Config, engine: &Engine, metrics: &Arc<Metrics>, sink: Sink) -> Result<Self, Failure> {
         let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
-        let engine = Engine::shared(Arc::clone(store), door::engine(config), metrics.clone());
-        let scope = scope::extractor(config, &store.secret()).map_err(|error| usage(&error))?;
+        let scope = scope::extractor(config, &engine.store().secret()).map_err(|error| usage(&error))?;
         let url = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
         let target = Target::parse(&url).map_err(|error| usage(&error))?;
         let tls = door::upstream_tls(config).map_err(|error| usage(&error))?;
@@ -123,7 +143,7 @@ impl Gateway {
         // A crash of the gateway is never an operation's fault: it only passes requests on.
         let has_work = config.runner.enabled && !service.handlings(false).is_empty();
         let runner =
-            has_work.then(|| service.equip::<Body, AnswerBody>(Runner::new(&engine, door::runner(config)), false));
+            has_work.then(|| service.equip::<Body, AnswerBody>(Runner::new(engine, door::runner(config)), false));
         let listener = bind(config)?;
         let address = listener
             .local_addr()
@@ -136,7 +156,6 @@ impl Gateway {
             Gate::new(layer.layer(backend), Arc::clone(&metrics), access.clone(), profile)
         };
         Ok(Self {
-            engine,
             listener,
             address,
             make: Box::new(make),
@@ -190,7 +209,11 @@ fn warn_of_clear_text(config: &Config) {
 }
 
 /// Says what is protected and where. The line `listening on URL` comes last, when clients can connect.
-fn announce(config: &Config, gateway: &Gateway, admin: Option<&tokio::net::TcpListener>) -> Result<(), Failure> {
+fn announce(
+    config: &Config,
+    gateway: Option<&Gateway>,
+    admin: Option<&tokio::net::TcpListener>,
+) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let upstream = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
     let scope = config.scope.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -199,20 +222,34 @@ fn announce(config: &Config, gateway: &Gateway, admin: Option<&tokio::net::TcpLi
     } else {
         "where they have a key"
     };
-    writeln!(
-        out,
-        "protecting {upstream}: POST and PATCH, {key}; scope {scope}; records in {}",
-        config.store
-    )?;
+    if gateway.is_some() {
+        writeln!(
+            out,
+            "protecting {upstream}: POST and PATCH, {key}; scope {scope}; records in {}",
+            config.store
+        )?;
+    }
     for route in &config.routes {
         let methods: Vec<String> = route.methods.iter().map(ToString::to_string).collect();
         writeln!(out, "route {}: {} {}", route.name, methods.join(" "), route.path)?;
     }
+    for outbox in &config.outboxes {
+        writeln!(
+            out,
+            "delivering {} to {}; records in {}",
+            outbox.name, outbox.to, config.store
+        )?;
+    }
     if let Some(address) = admin.and_then(|listener| listener.local_addr().ok()) {
         writeln!(out, "admin on http://{address}")?;
     }
-    let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
-    writeln!(out, "listening on {scheme}://{}", gateway.address)?;
+    match gateway {
+        Some(gateway) => {
+            let scheme = if config.tls.cert.is_some() { "https" } else { "http" };
+            writeln!(out, "listening on {scheme}://{}", gateway.address)?;
+        }
+        None => writeln!(out, "relaying only: there is no upstream to protect")?,
+    }
     out.flush()?;
     Ok(())
 }
@@ -245,18 +282,42 @@ impl Signals {
     }
 }
 
-async fn until_stopped(gateway: Gateway, stop: Stop, signals: &mut Signals, with_parent: bool) -> Result<(), Failure> {
-    let running = gateway.runner.map(|runner| {
-        let stop = stop.clone();
-        tokio::spawn(async move { runner.run(stop.wait()).await })
-    });
-    let serving = gateway.listener.serve(gateway.make, stop.clone());
+async fn until_stopped(
+    gateway: Option<Gateway>,
+    relay: Option<Relay>,
+    stop: Stop,
+    signals: &mut Signals,
+    with_parent: bool,
+) -> Result<(), Failure> {
+    let relaying = relay.map(|relay| tokio::spawn(relay.run(stop.clone())));
+    let (running, listener) = match gateway {
+        Some(Gateway {
+            runner, listener, make, ..
+        }) => {
+            let running = runner.map(|runner| {
+                let stop = stop.clone();
+                tokio::spawn(async move { runner.run(stop.wait()).await })
+            });
+            (running, Some((listener, make)))
+        }
+        None => (None, None),
+    };
+    let asked = stop.clone();
     let mut serving = std::pin::pin!(async {
-        let mut drained = serving.await?;
+        let mut drained = match listener {
+            Some((listener, make)) => listener.serve(make, asked).await?,
+            None => {
+                asked.wait().await;
+                Drained::default()
+            }
+        };
         if let Some(running) = running {
             tracing::info!("no more requests in flight; waiting for what the runner runs");
             // It does not panic; if it did, its runs are found by the next start.
             drained.left += running.await.unwrap_or(0);
+        }
+        if let Some(relaying) = relaying {
+            drained.left += relaying.await.unwrap_or(0);
         }
         Ok(drained)
     });

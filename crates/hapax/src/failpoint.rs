@@ -4,13 +4,15 @@
 macro_rules! failpoints {
     (
         $($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)?;
-        $($(#[$queue_doc:meta])* $queue:ident => $queue_name:literal),+ $(,)?
+        $($(#[$queue_doc:meta])* $queue:ident => $queue_name:literal),+ $(,)?;
+        $($(#[$outbox_doc:meta])* $outbox:ident => $outbox_name:literal),+ $(,)?
     ) => {
         /// A place where a crash is tested.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Failpoint {
             $($(#[$doc])* $variant,)+
-            $($(#[$queue_doc])* $queue),+
+            $($(#[$queue_doc])* $queue,)+
+            $($(#[$outbox_doc])* $outbox),+
         }
 
         impl Failpoint {
@@ -18,13 +20,16 @@ macro_rules! failpoints {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
             /// Every failpoint on the way of an operation that a runner runs, beside those of its run.
             pub const QUEUE: &[Self] = &[$(Self::$queue),+];
+            /// Every failpoint on the way of a staged effect to the runners.
+            pub const OUTBOX: &[Self] = &[$(Self::$outbox),+];
 
             /// The name in the environment variable `HAPAX_FAILPOINT`.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
-                    $(Self::$queue => $queue_name),+
+                    $(Self::$queue => $queue_name,)+
+                    $(Self::$outbox => $outbox_name),+
                 }
             }
         }
@@ -52,7 +57,10 @@ failpoints! {
     /// It is durable.
     Enqueued => "enqueued",
     /// A runner has taken work, none of it has begun.
-    Taken => "taken",
+    Taken => "taken";
+
+    /// A batch of staged effects is enqueued, and still staged.
+    Moved => "moved",
 }
 
 /// Marks the place. With the feature `failpoints` and `HAPAX_FAILPOINT=name:n` in the environment, the `n`th hit of

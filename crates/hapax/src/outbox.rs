@@ -13,8 +13,12 @@ mod effect;
 #[cfg(feature = "smtp")]
 mod email;
 mod memory;
+#[cfg(feature = "staging")]
+mod mover;
 mod relay;
 mod sink;
+#[cfg(feature = "staging")]
+pub mod staging;
 #[cfg(feature = "webhook")]
 mod webhook;
 
@@ -34,6 +38,8 @@ use relay::Outlet;
 pub use effect::{Effect, EffectError, MAX_PAYLOAD_BYTES, SCOPE};
 #[cfg(feature = "smtp")]
 pub use email::{Email, EmailError};
+#[cfg(feature = "staging")]
+pub use mover::{Move, Moved, Mover, MoverOptions};
 pub use relay::SinkOptions;
 pub use sink::{Delivery, Sink};
 #[cfg(feature = "webhook")]

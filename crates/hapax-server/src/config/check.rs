@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::source::Step::{self, Key};
 use super::values::{Period, ScopeSource, StoreUrl};
-use super::{Config, input, probe, quota, retention, retry, runner};
+use super::{Config, input, outbox, probe, quota, retention, retry, runner};
 
 /// A mistake: which value, what is wrong with it, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Mistake>> {
     input::check(&config.input, &mut mistakes);
     probe::check(config, &mut mistakes);
     routes::routes(config, &mut mistakes);
+    outbox::check(config, &mut mistakes);
     names::names(config, &mut mistakes);
     // Where other times make no sense, theirs make none.
     if mistakes.0.is_empty() {
@@ -59,14 +60,16 @@ impl Mistakes {
 }
 
 fn required(config: &Config, mistakes: &mut Mistakes) {
-    if config.upstream.is_none() {
+    // One that only relays effects protects nothing.
+    let protects = config.upstream.is_some() || config.outboxes.is_empty();
+    if protects && config.upstream.is_none() {
         mistakes.add(
             &[Key("upstream")],
             "there is no upstream: nothing to protect",
             "write upstream = \"http://127.0.0.1:9000\", or give --upstream http://127.0.0.1:9000",
         );
     }
-    if config.scope.is_none() {
+    if protects && config.scope.is_none() {
         mistakes.add(
             &[Key("scope")],
             "there is no scope: whose key is a request's key? Two clients must never share answers by accident",

@@ -49,25 +49,7 @@ const DIGITS: usize = 64;
 pub(crate) fn read_key(path: &Path) -> Result<[u8; 32], KeyProblem> {
     let refuse = |problem: String, help: String| Err(KeyProblem { problem, help });
     let shown = path.display();
-    let cannot = |error: std::io::Error| KeyProblem {
-        problem: format!("cannot read {shown}: {error}"),
-        help: format!("check the path and its permissions, or {MAKE}"),
-    };
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    let found = file.metadata().map_err(cannot)?;
-    if found.is_file() {
-        let others = if found.uid() == 0 { 0o037 } else { 0o077 };
-        if found.mode() & others != 0 {
-            let problem = format!(
-                "{shown} is a key that others can reach (mode {:o})",
-                found.mode() & 0o777
-            );
-            return refuse(problem, format!("run: chmod 600 {shown}"));
-        }
-    }
-    let mut text = String::new();
-    // No more than shows that it is too long.
-    file.take(4096).read_to_string(&mut text).map_err(cannot)?;
+    let text = read_private(path, "a key", MAKE)?;
     let text = text.trim();
     if let Some(at) = text.chars().position(|c| !c.is_ascii_hexdigit()) {
         let problem = format!("{shown} has something at character {} that is no hex digit", at + 1);
@@ -83,6 +65,35 @@ pub(crate) fn read_key(path: &Path) -> Result<[u8; 32], KeyProblem> {
         *byte = u8::from_str_radix(&text[at..at + 2], 16).unwrap_or_default();
     }
     Ok(key)
+}
+
+/// Reads a file that only its owner can read; for one that root owns, its group may too. `what` is in it; `make` says how.
+///
+/// # Errors
+/// [`KeyProblem`]; it never quotes the file.
+pub(super) fn read_private(path: &Path, what: &str, make: &str) -> Result<String, KeyProblem> {
+    let shown = path.display();
+    let cannot = |error: std::io::Error| KeyProblem {
+        problem: format!("cannot read {shown}: {error}"),
+        help: format!("check the path and its permissions, or {make}"),
+    };
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let found = file.metadata().map_err(cannot)?;
+    if found.is_file() {
+        let others = if found.uid() == 0 { 0o037 } else { 0o077 };
+        if found.mode() & others != 0 {
+            let problem = format!(
+                "{shown} is {what} that others can reach (mode {:o})",
+                found.mode() & 0o777
+            );
+            let help = format!("run: chmod 600 {shown}");
+            return Err(KeyProblem { problem, help });
+        }
+    }
+    let mut text = String::new();
+    // No more than shows that it is too long.
+    file.take(4096).read_to_string(&mut text).map_err(cannot)?;
+    Ok(text)
 }
 
 pub(super) fn check(input: &Input, mistakes: &mut Mistakes) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hapax::core::RetryPolicy;
 
 use super::check::Mistakes;
+use super::outbox::Outbox;
 use super::retry::policy;
 use super::source::Step::{Index, Key};
 use super::values::Period;
@@ -159,6 +160,7 @@ pub(crate) fn settle(config: &Config, route: Option<&Route>) -> Period {
 }
 
 pub(super) fn check(config: &Config, mistakes: &mut Mistakes) {
+    effects(config, mistakes);
     let all = std::iter::once(None).chain(config.routes.iter().enumerate().map(Some));
     for one in all {
         let times = Times::of(config, one.map(|(_, route)| route));
@@ -198,6 +200,44 @@ impl Times<'_> {
     }
 }
 
+/// The longest way back of an effect: the schedule; what may have arrived is settled by a person at the latest when the
+/// receiver has forgotten it; a dead letter that is redriven.
+fn effect(config: &Config, outbox: &Outbox) -> WayBack {
+    let schedule = outbox.policy(config).longest();
+    let mut made_of = format!("outbox.retry, all tries and pauses, {}", Period(schedule));
+    let mut length = schedule;
+    if let Some(remembers) = outbox.receiver_remembers_for {
+        made_of = format!("{made_of} + receiver_remembers_for {remembers}");
+        length = length.saturating_add(remembers.0);
+    }
+    if let Some(redrive_for) = config.redrive_for {
+        made_of = format!("{made_of} + redrive_for {redrive_for}");
+        length = length.saturating_add(redrive_for.0);
+    }
+    WayBack {
+        who: "the relay that delivers it again",
+        made_of,
+        length: Period(length),
+    }
+}
+
+fn effects(config: &Config, mistakes: &mut Mistakes) {
+    for (index, outbox) in config.outboxes.iter().enumerate() {
+        let (remembered, way) = (outbox.remember_for(config), effect(config, outbox));
+        if way.length > remembered {
+            mistakes.add(
+                &[Key("outbox"), Index(index), Key("remember_for")],
+                format!(
+                    "remember_for ({remembered}) of the outbox {:?} is shorter than the longest way back of an effect: \
+                     {way}. Forgotten too early, it would be delivered again",
+                    outbox.name.to_string()
+                ),
+                format!("raise remember_for to {} or more, or shorten that way", way.length),
+            );
+        }
+    }
+}
+
 /// For each route, its longest way back and how long it is remembered: one line each.
 pub(crate) fn report(config: &Config) -> String {
     let all = config.routes.iter().map(Some).chain([None]);
@@ -209,6 +249,13 @@ pub(crate) fn report(config: &Config) -> String {
         lines.push_str(&format!(
             "route {name}: remembered for {}; longest way back {longest}\n",
             times.remember_for()
+        ));
+    }
+    for outbox in &config.outboxes {
+        let (remembered, way) = (outbox.remember_for(config), effect(config, outbox));
+        lines.push_str(&format!(
+            "outbox {}: remembered for {remembered}; longest way back {way}\n",
+            outbox.name
         ));
     }
     lines

@@ -57,7 +57,7 @@ macro_rules! retry {
 
         impl Retry {
             /// This one, with what a route says otherwise.
-            fn but(&self, route: &RouteRetry) -> Self {
+            pub(super) fn but(&self, route: &RouteRetry) -> Self {
                 let mut merged = self.clone();
                 $(if let Some(value) = &route.$field {
                     merged.$field = value.clone();
@@ -103,7 +103,13 @@ retry! {
 
 impl Default for Retry {
     fn default() -> Self {
-        let policy = RetryPolicy::default();
+        Self::of(&RetryPolicy::default())
+    }
+}
+
+impl Retry {
+    /// A policy by its names; how long one try and one call may take is left open.
+    pub(super) fn of(policy: &RetryPolicy) -> Self {
         let classes = [Class::Unsent, Class::Throttled, Class::Ambiguous];
         Self {
             classes: classes
@@ -141,7 +147,7 @@ impl Class {
 
 impl Retry {
     /// The policy. A route in retry mode retries ambiguous failures whatever `classes` says, and no other does.
-    fn policy(&self, after_failure: AfterFailure, timeouts: &Timeouts) -> RetryPolicy {
+    pub(super) fn policy(&self, after_failure: AfterFailure, timeouts: &Timeouts) -> RetryPolicy {
         let defaults = PolicyLimits::default();
         let patience = timeouts.upstream_connect.0 + timeouts.upstream.0 + timeouts.answer.0;
         // What is not given gives way to what is.

@@ -47,6 +47,8 @@ macro_rules! text_value {
     };
 }
 
+pub(super) use text_value;
+
 // After the macro, which they use.
 mod measure;
 mod store;

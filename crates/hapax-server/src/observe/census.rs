@@ -10,7 +10,7 @@ use hapax::core::{Census, Timestamp};
 use super::Metrics;
 use super::prometheus::Page;
 
-const PAUSE: Duration = Duration::from_secs(15);
+pub(crate) const PAUSE: Duration = Duration::from_secs(15);
 
 /// The last count.
 #[derive(Debug, Default)]

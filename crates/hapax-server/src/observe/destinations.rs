@@ -21,6 +21,11 @@ impl Destinations {
         Self(destinations.into())
     }
 
+    /// These and others.
+    pub(crate) fn and(&self, others: Vec<(String, Destination)>) -> Self {
+        Self(self.0.iter().cloned().chain(others).collect())
+    }
+
     /// Tells of breakers that open and close, until it is dropped.
     pub(crate) async fn watch(self) {
         let mut known = vec![BreakerState::Closed; self.0.len()];

@@ -1,0 +1,9 @@
+SELECT effect,
+    CAST(SUM(error IS NULL) AS SIGNED) AS waiting,
+    CAST(SUM(error IS NOT NULL) AS SIGNED) AS failed,
+    CAST(COALESCE(
+        TIMESTAMPDIFF(MICROSECOND, MIN(CASE WHEN error IS NULL THEN at END), UTC_TIMESTAMP(3)) DIV 1000, 0
+    ) AS SIGNED) AS oldest_ms
+FROM hapax_outbox
+GROUP BY effect
+ORDER BY effect
