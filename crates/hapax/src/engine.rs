@@ -8,7 +8,7 @@ pub(crate) mod cache;
 pub(crate) mod drive;
 pub(crate) mod gate;
 mod queue;
-mod waiters;
+pub(crate) mod waiters;
 
 use std::fmt;
 use std::sync::Arc;
@@ -223,7 +223,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: EngineOptions,
     observer: Arc<dyn Observer>,
-    waiters: Waiters,
+    pub(crate) waiters: Waiters,
     pub(crate) cache: Cache,
     pub(crate) gate: Arc<Gate>,
     pub(crate) alarm: Alarm,
@@ -329,7 +329,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Arrival {
-    fn claim(&self) -> Result<Claim, StoreError> {
+    pub(crate) fn claim(&self) -> Result<Claim, StoreError> {
         Ok(Claim {
             operation: self.operation.clone(),
             fingerprint: self.fingerprint,
@@ -362,7 +362,7 @@ impl Inner {
     }
 
     /// What a claim would be told by the cache of done records.
-    fn cached(&self, claim: &Claim) -> Option<Refusal> {
+    pub(crate) fn cached(&self, claim: &Claim) -> Option<Refusal> {
         let refusal = self.cache.refusal(claim, self.store_time()?)?;
         self.emit(&Event::Refused {
             operation: &claim.operation,

@@ -65,6 +65,22 @@ pub enum Event<'a> {
         /// What ran.
         operation: &'a Operation,
     },
+    /// The database rolled a transaction back, and nothing of it happened: it is run again from the top.
+    RunAgain {
+        /// What runs.
+        operation: &'a Operation,
+        /// What the database said.
+        why: &'a str,
+        /// How often it has been tried so far.
+        tries: u32,
+    },
+    /// The answer to a commit was lost: the record is asked what became of it.
+    CommitLost {
+        /// What ran.
+        operation: &'a Operation,
+        /// Its fence.
+        fence: Fence,
+    },
     /// An operation was laid before the runners.
     Enqueued {
         /// What is to be run.

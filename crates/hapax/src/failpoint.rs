@@ -2,34 +2,27 @@
 //! it. Without the feature `failpoints` a hit is nothing.
 
 macro_rules! failpoints {
-    (
-        $($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)?;
-        $($(#[$queue_doc:meta])* $queue:ident => $queue_name:literal),+ $(,)?;
-        $($(#[$outbox_doc:meta])* $outbox:ident => $outbox_name:literal),+ $(,)?
-    ) => {
+    ($(
+        $(#[$group_doc:meta])*
+        $group:ident { $($(#[$doc:meta])* $variant:ident => $name:literal),+ $(,)? }
+    )+) => {
         /// A place where a crash is tested.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Failpoint {
-            $($(#[$doc])* $variant,)+
-            $($(#[$queue_doc])* $queue,)+
-            $($(#[$outbox_doc])* $outbox),+
+            $($($(#[$doc])* $variant,)+)+
         }
 
         impl Failpoint {
-            /// Every failpoint on the way of a request; the crash test kills at each.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-            /// Every failpoint on the way of an operation that a runner runs, beside those of its run.
-            pub const QUEUE: &[Self] = &[$(Self::$queue),+];
-            /// Every failpoint on the way of a staged effect to the runners.
-            pub const OUTBOX: &[Self] = &[$(Self::$outbox),+];
+            $(
+                $(#[$group_doc])*
+                pub const $group: &[Self] = &[$(Self::$variant),+];
+            )+
 
             /// The name in the environment variable `HAPAX_FAILPOINT`.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $name,)+
-                    $(Self::$queue => $queue_name,)+
-                    $(Self::$outbox => $outbox_name),+
+                    $($(Self::$variant => $name,)+)+
                 }
             }
         }
@@ -37,30 +30,55 @@ macro_rules! failpoints {
 }
 
 failpoints! {
-    /// The request is read, nothing is claimed.
-    BeforeClaim => "before-claim",
-    /// The claim is durable, the handler has not begun.
-    ClaimWritten => "claim-written",
-    /// The request is about to go to the upstream.
-    BeforeUpstream => "before-upstream",
-    /// The upstream has answered.
-    AfterUpstream => "after-upstream",
-    /// The finish is about to be written.
-    BeforeFinish => "before-finish",
-    /// The finish is durable.
-    AfterFinish => "after-finish",
-    /// The answer is about to leave.
-    BeforeAnswer => "before-answer";
+    /// Every failpoint on the way of a request; the crash test kills at each.
+    ALL {
+        /// The request is read, nothing is claimed.
+        BeforeClaim => "before-claim",
+        /// The claim is durable, the handler has not begun.
+        ClaimWritten => "claim-written",
+        /// The request is about to go to the upstream.
+        BeforeUpstream => "before-upstream",
+        /// The upstream has answered.
+        AfterUpstream => "after-upstream",
+        /// The finish is about to be written.
+        BeforeFinish => "before-finish",
+        /// The finish is durable.
+        AfterFinish => "after-finish",
+        /// The answer is about to leave.
+        BeforeAnswer => "before-answer",
+    }
 
-    /// The operation is about to be laid before the runners.
-    BeforeEnqueue => "before-enqueue",
-    /// It is durable.
-    Enqueued => "enqueued",
-    /// A runner has taken work, none of it has begun.
-    Taken => "taken";
+    /// Every failpoint on the way of an operation that a runner runs, beside those of its run.
+    QUEUE {
+        /// The operation is about to be laid before the runners.
+        BeforeEnqueue => "before-enqueue",
+        /// It is durable.
+        Enqueued => "enqueued",
+        /// A runner has taken work, none of it has begun.
+        Taken => "taken",
+    }
 
-    /// A batch of staged effects is enqueued, and still staged.
-    Moved => "moved",
+    /// Every failpoint on the way of an operation that runs in a transaction, beside those of its request.
+    ATOMIC {
+        /// The claim is made, and not committed; the handler has not begun.
+        ClaimMade => "claim-made",
+        /// The handler has ended, nothing is committed.
+        HandlerEnded => "handler-ended",
+        /// The finish is written, and not committed.
+        Finished => "finished",
+        /// The commit is durable.
+        Committed => "committed",
+        /// A transaction that failed is rolled back, the failure is not counted.
+        RolledBack => "rolled-back",
+        /// The failure is counted.
+        FailureCounted => "failure-counted",
+    }
+
+    /// Every failpoint on the way of a staged effect to the runners.
+    OUTBOX {
+        /// A batch of staged effects is enqueued, and still staged.
+        Moved => "moved",
+    }
 }
 
 /// Marks the place. With the feature `failpoints` and `HAPAX_FAILPOINT=name:n` in the environment, the `n`th hit of

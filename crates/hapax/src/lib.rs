@@ -3,6 +3,8 @@
 //! hapax recognises a duplicate of what was asked before, answers it with the first result, and says so when nobody
 //! knows whether it happened. [`Engine`] does this for any door; `http` (a tower layer) is the door for HTTP.
 
+#[cfg(feature = "atomic")]
+pub mod atomic;
 pub mod engine;
 pub mod event;
 pub mod failpoint;

@@ -6,6 +6,7 @@
 )]
 
 mod faults;
+mod joined;
 mod queue;
 mod races;
 mod schema;

@@ -4,6 +4,7 @@
 mod crash;
 mod desk;
 mod durable;
+mod joined;
 mod migrations;
 mod queue;
 mod rows;

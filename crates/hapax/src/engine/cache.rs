@@ -56,14 +56,14 @@ impl Cache {
     }
 
     /// Keeps what a claim was told of a done operation.
-    pub(super) fn keep_refusal(&self, claim: &Claim, refusal: &Refusal) {
+    pub(crate) fn keep_refusal(&self, claim: &Claim, refusal: &Refusal) {
         if let Refusal::Done { at, outcome } = refusal {
             self.keep_done(claim, *at, outcome.clone());
         }
     }
 
     /// Keeps a record that the claim's own run finished.
-    pub(super) fn keep_done(&self, claim: &Claim, at: Timestamp, outcome: Outcome) {
+    pub(crate) fn keep_done(&self, claim: &Claim, at: Timestamp, outcome: Outcome) {
         self.keep(Record {
             operation: claim.operation.clone(),
             fingerprint: claim.fingerprint,

@@ -31,7 +31,7 @@ pub(crate) struct Drive<R> {
 impl<R: Send + 'static> Drive<R> {
     /// Claims, waiting as long as allowed; then runs the handler, or says why not. Boxed, since an `async fn` keeps what
     /// it is given twice.
-    pub(super) async fn run<H, F>(mut self: Box<Self>, refingerprint: Refingerprint, wait: Duration, handler: H)
+    pub(crate) async fn run<H, F>(mut self: Box<Self>, refingerprint: Refingerprint, wait: Duration, handler: H)
     where
         H: FnOnce(Run) -> F,
         F: Future<Output = Ended<R>>,

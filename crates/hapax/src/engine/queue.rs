@@ -103,7 +103,7 @@ impl Inner {
 
     /// Computes the claim's fingerprint under the recipe of the record. False if that cannot be done: what cannot be
     /// compared cannot be called the same.
-    pub(super) async fn under(
+    pub(crate) async fn under(
         &self,
         recipe: RecipeId,
         claim: &mut Claim,

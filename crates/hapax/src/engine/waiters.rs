@@ -18,7 +18,7 @@ const POLL_MAX: Duration = Duration::from_millis(250);
 const POLL_LOCAL: Duration = Duration::from_secs(1);
 
 /// Who waits for what.
-pub(super) struct Waiters {
+pub(crate) struct Waiters {
     table: Mutex<Table>,
     per_operation: usize,
     total: usize,
@@ -45,7 +45,7 @@ struct Counts {
 }
 
 /// A place in the queue; left when dropped.
-pub(super) struct Waiter<'a> {
+pub(crate) struct Waiter<'a> {
     waiters: &'a Waiters,
     id: OperationId,
     entry: Arc<Entry>,
@@ -53,7 +53,7 @@ pub(super) struct Waiter<'a> {
 }
 
 /// Marks a run of this process; ended when dropped.
-pub(super) struct RunningHere<'a> {
+pub(crate) struct RunningHere<'a> {
     waiters: &'a Waiters,
     id: OperationId,
     entry: Arc<Entry>,
@@ -69,7 +69,7 @@ impl Waiters {
     }
 
     /// Joins those who wait; `None` if too many do.
-    pub(super) fn join(&self, id: OperationId) -> Option<Waiter<'_>> {
+    pub(crate) fn join(&self, id: OperationId) -> Option<Waiter<'_>> {
         let mut table = lock(&self.table);
         if table.waiting >= self.total {
             return None;
@@ -105,6 +105,31 @@ impl Waiters {
         }
     }
 
+    /// Marks a run of this process, unless there is one already.
+    pub(crate) fn lead(&self, id: OperationId) -> Option<RunningHere<'_>> {
+        let mut table = lock(&self.table);
+        let entry = table.entry(id);
+        {
+            let mut counts = lock(&entry.counts);
+            if counts.running_here > 0 {
+                return None;
+            }
+            counts.running_here = 1;
+        }
+        Some(RunningHere {
+            waiters: self,
+            id,
+            entry,
+        })
+    }
+
+    /// Whether there is a run in this process.
+    pub(crate) fn runs_here(&self, id: OperationId) -> bool {
+        let table = lock(&self.table);
+        let entry = table.entries.get(&id);
+        entry.is_some_and(|entry| lock(&entry.counts).running_here > 0)
+    }
+
     /// Waiters over all operations.
     pub(super) fn waiting(&self) -> usize {
         lock(&self.table).waiting
@@ -114,7 +139,7 @@ impl Waiters {
 impl Waiter<'_> {
     /// Returns when the operation may have changed: its run in this process ended, or `look` (asked by one waiter of
     /// each operation at a time, at growing intervals) says that it has.
-    pub(super) async fn changed<F: Future<Output = bool>>(&mut self, mut look: impl FnMut() -> F) {
+    pub(crate) async fn changed<F: Future<Output = bool>>(&mut self, mut look: impl FnMut() -> F) {
         let changed = self.entry.changed.notified();
         tokio::pin!(changed);
         changed.as_mut().enable();
