@@ -17,6 +17,7 @@ mod statements;
 mod step;
 mod writer;
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::ready;
 use std::path::Path;
@@ -131,6 +132,7 @@ impl SqliteStore {
             clock: store.clock.clone(),
             queue: Arc::clone(&store.requests),
             checkpointer: Arc::clone(&store.checkpointer),
+            full: Cell::new(false),
         };
         store.spawn("hapax-writer", move || writer.run(connection))?;
         let (connector, checkpointer) = (store.connector.clone(), Arc::clone(&store.checkpointer));

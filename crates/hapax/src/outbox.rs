@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use hapax_core::{Enqueue, Name, RecipeId, Refusal, Retention, StoreError};
 use hapax_store::joined::{Connection, Joint, JointError};
-use tokio::sync::OnceCell;
 
 use crate::engine::{Arrival, Engine, RunOptions, random_attempt};
 use crate::runner::Runner;
@@ -119,7 +118,8 @@ pub enum OutboxError {
 ///     sent.send(delivery).unwrap();
 ///     async { Attempted::Done(Outcome::NotKept(NotKept::Discarded)) }
 /// };
-/// let outbox = Outbox::new(&engine, OutboxOptions::default())
+/// let outbox = Outbox::open(&engine, OutboxOptions::default())
+///     .await?
 ///     .sink(Name::new("greeting").unwrap(), send, SinkOptions::default());
 ///
 /// let effect = Effect::new("greeting", "ada-1", r#"{"to":"ada"}"#).unwrap();
@@ -137,19 +137,22 @@ pub struct Outbox {
     engine: Engine,
     options: OutboxOptions,
     outlets: Vec<Outlet>,
-    recipe: Arc<OnceCell<RecipeId>>,
+    recipe: RecipeId,
 }
 
 impl Outbox {
-    /// An outbox whose entries are records of the engine's store.
-    #[must_use]
-    pub fn new(engine: &Engine, options: OutboxOptions) -> Self {
-        Self {
+    /// An outbox whose entries are records of the engine's store. Asks the store, which may write: not to be awaited
+    /// inside a transaction.
+    ///
+    /// # Errors
+    /// The store's failure.
+    pub async fn open(engine: &Engine, options: OutboxOptions) -> Result<Self, StoreError> {
+        Ok(Self {
             engine: engine.clone(),
             options,
             outlets: Vec::new(),
-            recipe: Arc::default(),
-        }
+            recipe: engine.store().recipe(RECIPE.to_owned()).await?,
+        })
     }
 
     /// Delivers the effects of a name by this sink.
@@ -186,10 +189,9 @@ impl Outbox {
         effect: &Effect,
     ) -> Result<Entered, OutboxError> {
         self.check(effect)?;
-        let recipe = self.recipe().await?;
         let enqueue = Enqueue {
             operation: effect.operation(),
-            fingerprint: effect.fingerprint(recipe, &self.engine.store().secret()),
+            fingerprint: effect.fingerprint(self.recipe, &self.engine.store().secret()),
             attempt: random_attempt()?,
             input: effect.input(),
             delay: Duration::ZERO,
@@ -207,10 +209,9 @@ impl Outbox {
     /// same: enqueue it again.
     pub async fn enqueue_now(&self, effect: &Effect) -> Result<Entered, OutboxError> {
         self.check(effect)?;
-        let recipe = self.recipe().await?;
         let arrival = Arrival {
             operation: effect.operation(),
-            fingerprint: effect.fingerprint(recipe, &self.engine.store().secret()),
+            fingerprint: effect.fingerprint(self.recipe, &self.engine.store().secret()),
             refingerprint: Arc::new(|_, _| None),
             options: RunOptions {
                 retention: self.options.retention,
@@ -236,11 +237,6 @@ impl Outbox {
         }
         Ok(())
     }
-
-    async fn recipe(&self) -> Result<RecipeId, StoreError> {
-        let ask = || self.engine.store().recipe(RECIPE.to_owned());
-        self.recipe.get_or_try_init(ask).await.copied()
-    }
 }
 
 fn entered(effect: &Effect, refusal: Option<&Refusal>) -> Result<Entered, OutboxError> {
@@ -262,3 +258,6 @@ impl fmt::Debug for Outbox {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;

@@ -36,9 +36,6 @@ pub(crate) struct Outbox {
     /// PEM file with the authorities that the receiver is trusted by, beside the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ca: Option<File>,
-    /// Deliver the effects of one aggregate one after the other, oldest first.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub(crate) ordered: bool,
     /// The database in which programs enqueue by `hapax_enqueue`. Without it, only what is in the store already is
     /// delivered: what the library enqueued there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,11 +52,6 @@ pub(crate) struct Outbox {
     /// When the receiver is asked again, and when it is left alone. By default 20 tries within 3 days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retry: Option<RouteRetry>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// Where effects go.

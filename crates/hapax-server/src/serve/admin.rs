@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hapax::Engine;
+use hapax::core::StoreErrorKind;
 use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -38,9 +39,9 @@ const MOST: usize = 64;
 const STORE: Duration = Duration::from_secs(2);
 const SLOW_HEAD: Duration = Duration::from_secs(10);
 
-/// What the store says of its clock: whether it answers, and a jump that nobody accepted.
+/// What the store says of its clock: why it does not, or a jump that nobody accepted.
 struct Clock {
-    up: bool,
+    down: Option<&'static str>,
     jump: Option<Duration>,
 }
 
@@ -108,8 +109,15 @@ impl Admin {
 
     async fn clock(&self, accept: bool) -> Clock {
         match timeout(STORE, self.engine.store().time(accept)).await {
-            Ok(Ok((_, jump))) => Clock { up: true, jump },
-            _ => Clock { up: false, jump: None },
+            Ok(Ok((_, jump))) => Clock { down: None, jump },
+            Ok(Err(error)) if error.kind() == StoreErrorKind::Full => Clock {
+                down: Some("the store's disk is full or read-only: make room on it; nothing can be claimed until then"),
+                jump: None,
+            },
+            _ => Clock {
+                down: Some("the store does not answer"),
+                jump: None,
+            },
         }
     }
 
@@ -118,7 +126,7 @@ impl Admin {
         let draining = self.stop.is_asked();
         let why = match clock {
             _ if draining => Some("draining: a stop was asked for"),
-            Clock { up: false, .. } => Some("the store does not answer"),
+            Clock { down: Some(why), .. } => Some(why),
             Clock { jump: Some(_), .. } => {
                 Some("the clock jumped ahead; nothing expires until it is set right, or POST /clock/accept")
             }
@@ -131,7 +139,7 @@ impl Admin {
         let body = json!({
             "ready": why.is_none(),
             "why": why,
-            "store": if clock.up { "up" } else { "down" },
+            "store": if clock.down.is_none() { "up" } else { "down" },
             "draining": draining,
             "clock_jump_seconds": clock.jump.map(|jump| jump.as_secs_f64()),
         });
@@ -142,7 +150,7 @@ impl Admin {
         let clock = self.clock(false).await;
         let now = Now {
             waiting: self.engine.waiting(),
-            store_up: clock.up,
+            store_up: clock.down.is_none(),
             clock_jump_seconds: clock.jump.unwrap_or_default().as_secs_f64(),
             draining: self.stop.is_asked(),
         };
@@ -153,11 +161,14 @@ impl Admin {
     async fn accept_clock(&self) -> Response<Full<Bytes>> {
         let before = self.clock(false).await;
         let after = self.clock(true).await;
-        let status = match after.up {
-            true => StatusCode::OK,
-            false => StatusCode::SERVICE_UNAVAILABLE,
+        let status = match after.down {
+            None => StatusCode::OK,
+            Some(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let accepted = before.jump.filter(|_| after.up).map(|jump| jump.as_secs_f64());
+        let accepted = before
+            .jump
+            .filter(|_| after.down.is_none())
+            .map(|jump| jump.as_secs_f64());
         if let Some(seconds) = accepted {
             tracing::warn!(seconds, "a jump of the clock was accepted");
         }

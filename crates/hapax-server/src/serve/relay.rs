@@ -44,7 +44,7 @@ impl Relay {
             retention,
             ..OutboxOptions::default()
         };
-        let mut outbox = Outbox::new(engine, options);
+        let mut outbox = Outbox::open(engine, options).await?;
         let mut destinations = Vec::new();
         let mut databases: BTreeMap<&str, Vec<Name>> = BTreeMap::new();
         for one in &config.outboxes {
@@ -52,7 +52,6 @@ impl Relay {
             let destination = Destination::new(one.policy(config)).map_err(|error| usage(&error))?;
             destinations.push((format!("outbox {name}"), destination.clone()));
             let options = SinkOptions {
-                ordered: one.ordered,
                 receiver_remembers_for: one.receiver_remembers_for.map(|period| period.0),
                 lease: one.lease(config).0,
                 retention: Retention {

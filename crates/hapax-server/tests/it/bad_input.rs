@@ -119,11 +119,23 @@ fn a_store_without_room_refuses_and_goes_on_when_there_is_some() {
     }
     assert_eq!(refused.len(), 3, "the limit was never met");
     gateway.process.wait_for_log("make room on its disk");
+    // Not even the little that a claim needs.
+    limit_files(&gateway, Some(1 << 10));
+    gateway.send(&Ask::order("none", 1)).is(503, "store-unavailable");
+    let unready = Ask::get("/readyz").send(gateway.admin);
+    assert!(
+        unready.status == 503 && unready.body.contains("disk is full or read-only"),
+        "{unready:?}"
+    );
+    assert_eq!(gateway.metric("hapax_store_up"), 0.0);
     assert!(
         gateway.send(&Ask::order("before", 1)).is_replay(),
         "what is stored can be read"
     );
     limit_files(&gateway, None);
+    // Without any traffic: a gateway that is not ready gets none.
+    let ready = Ask::get("/readyz").send(gateway.admin);
+    assert_eq!(ready.status, 200, "{ready:?}");
     for key in &refused {
         let answer = gateway.send(&Ask::order(key, 1).header("X-Shop-Fail", "big:20KiB"));
         assert_eq!(answer.status, 201, "{answer:?}");

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Answer, Ask, Gateway, HeldBackend, PATIENCE, ShopServer};
+use crate::support::{Answer, Ask, Gateway, HeldBackend, PATIENCE, ShopServer, hapax, sqlite};
 
 /// An order to be run later.
 fn order(key: &str) -> Ask {
@@ -118,6 +118,42 @@ fn a_run_in_progress_is_ended_before_the_process_is() {
     let gateway = Gateway::before(backend.addr, directory.path(), &["--respond-async"]);
     wait_for(&gateway, &location, "done");
     assert_eq!(gateway.send(&order("k-1")).body, "made");
+}
+
+/// Paused in the middle of a run, given up by a person, run again by another process; then it wakes up.
+#[test]
+fn a_stale_attempt_that_wakes_up_after_a_redrive_cannot_finish_it() {
+    let (backend, directory) = (HeldBackend::start(), tempfile::tempdir().unwrap());
+    let options = ["--respond-async", "--lease", "1s"];
+    let paused = Gateway::before(backend.addr, directory.path(), &options);
+    let location = accepted(&paused.send(&order("k-1")));
+    let stale = backend.next();
+    paused.process.signal(Signal::STOP);
+
+    let other = Gateway::before(backend.addr, directory.path(), &options);
+    wait_for(&other, &location, "unknown");
+    let store = sqlite(directory.path());
+    for command in [
+        &["records", "resolve", "k-1", "--dead"][..],
+        &["dead", "redrive", "k-1"],
+    ] {
+        let more = ["--store", &store, "--reason", "its gateway hangs", "--actor", "ann"];
+        let ended = hapax(&[command, &more].concat());
+        assert_eq!(ended.code, 0, "{ended:?}");
+    }
+    backend.next().answer("fresh");
+    wait_for(&other, &location, "done");
+
+    paused.process.signal(Signal::CONT);
+    stale.answer("stale");
+    paused.wait_for_metric("hapax_fenced_total", 1.0);
+    for gateway in [&paused, &other] {
+        let replayed = gateway.send(&order("k-1"));
+        assert!(replayed.is_replay() && replayed.body == "fresh", "{replayed:?}");
+    }
+    assert_eq!(paused.metric(r#"hapax_runs_finished_total{state="done"}"#), 0.0);
+    assert_eq!(other.metric(r#"hapax_runs_finished_total{state="done"}"#), 1.0);
+    assert_eq!(backend.held(), 0, "a third run");
 }
 
 #[test]

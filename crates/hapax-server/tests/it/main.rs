@@ -15,6 +15,7 @@ mod jwt;
 mod later;
 mod logs;
 mod outage;
+mod outbox;
 mod probing;
 mod protect;
 mod quotas;

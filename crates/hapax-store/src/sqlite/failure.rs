@@ -66,6 +66,11 @@ impl Failure {
         }
     }
 
+    /// There is no room, or the disk is read-only.
+    pub(super) fn is_full(&self) -> bool {
+        self.kind == StoreErrorKind::Full
+    }
+
     pub(super) fn error(&self) -> StoreError {
         StoreError::new(self.kind, self.message.clone())
     }

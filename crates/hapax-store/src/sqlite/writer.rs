@@ -1,6 +1,7 @@
 //! The one thread that writes: it takes all requests that wait, carries them out in one transaction, and answers
 //! when that is durable.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +136,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) queue: Arc<Queue<Request>>,
     pub(super) checkpointer: Arc<Checkpointer>,
+    /// The last write found no room, or a disk that is read-only.
+    pub(super) full: Cell<bool>,
 }
 
 enum End {
@@ -228,13 +231,18 @@ impl Writer {
         jobs: &mut [Request],
     ) -> Outcome<()> {
         sql.begin.execute([])?;
-        let result = self.carry_out(sql, namespaces, jobs).and_then(|()| {
+        let result = self.carry_out(sql, namespaces, jobs).and_then(|changed| {
             sql.commit.execute([])?;
-            Ok(())
+            Ok(changed)
         });
-        if result.is_err() {
-            namespaces.reset();
+        match &result {
+            Ok(changed) => self.full.set(self.full.get() && !changed),
+            Err(failure) => {
+                self.full.set(self.full.get() || failure.is_full());
+                namespaces.reset();
+            }
         }
+        let result = result.map(|_| ());
         // Some errors of SQLite have ended the transaction already.
         if result.is_err() && !connection.is_autocommit() && sql.rollback.execute([]).is_err() {
             return result.map_err(Failure::breaking);
@@ -242,7 +250,7 @@ impl Writer {
         result
     }
 
-    fn carry_out(&self, sql: &mut Statements<'_>, namespaces: &mut Namespaces, jobs: &mut [Request]) -> Outcome<()> {
+    fn carry_out(&self, sql: &mut Statements<'_>, namespaces: &mut Namespaces, jobs: &mut [Request]) -> Outcome<bool> {
         let (last_fence, last_now) = sql.meta.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut batch = Batch {
             now: now(&self.clock, Timestamp::from_millis(last_now)),
@@ -253,12 +261,14 @@ impl Writer {
         };
         for job in jobs {
             job.carry_out(&mut batch)?;
+            // Who asks for the time asks whether the store works: after a write that failed, only a write can tell.
+            batch.changed |= self.full.get() && matches!(job, Request::Time(_));
         }
         if batch.changed {
             let (fence, now) = (batch.last_fence, batch.now.as_millis());
             batch.sql.meta_update.execute([fence, now])?;
         }
-        Ok(())
+        Ok(batch.changed)
     }
 }
 

@@ -60,8 +60,8 @@ impl Effect {
         })
     }
 
-    /// What it belongs to, such as `order-7`: where the relay keeps order, the effects of one name and one aggregate
-    /// are delivered one after the other, oldest first.
+    /// What it belongs to, such as `order-7`. The effects of one name and one aggregate are enqueued in their order; a
+    /// relay still delivers them side by side.
     ///
     /// # Errors
     /// [`EffectError`] if it is empty, longer than 255 bytes, or has a control character.

@@ -182,3 +182,6 @@ impl fmt::Debug for Email {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,3 +146,6 @@ fn mark_of(text: &str) -> Option<Timestamp> {
     let (millis, _) = rest.split_once(')')?;
     millis.parse().ok().map(Timestamp::from_millis)
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,9 +22,6 @@ pub struct SinkOptions {
     /// Retry policy, budget and breaker of the receiver (see [`SinkOptions::policy`]). Names that go to the same
     /// receiver share it.
     pub destination: Destination,
-    /// Whether the effects of one aggregate are delivered one after the other, oldest first (no). One that is dead or
-    /// unknown keeps those behind it waiting.
-    pub ordered: bool,
     /// How long the receiver remembers keys (for ever). A send that may have arrived longer ago is not repeated: the
     /// entry becomes unknown, for a person to settle.
     pub receiver_remembers_for: Option<Duration>,
@@ -67,7 +64,6 @@ impl SinkOptions {
     pub fn new(destination: Destination) -> Self {
         Self {
             destination,
-            ordered: false,
             receiver_remembers_for: None,
             lease: Duration::from_secs(30),
             crashes_count: false,
