@@ -13,7 +13,7 @@ use hapax::store::{Clock, PostgresStore, SqliteOptions, SqliteStore};
 
 use crate::error::Result;
 
-pub(crate) use postgres::{connect, settle};
+pub(crate) use postgres::{connect, server_of, settle};
 
 /// Where.
 #[derive(Clone, Debug)]

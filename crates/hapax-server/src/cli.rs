@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::values::StoreUrl;
 use crate::config::{Config, flags::Flags, retention};
 use crate::exit::Failure;
-use crate::{audit, dead, demo, migrate, outbox, records, serve};
+use crate::{audit, dead, demo, doctor, migrate, outbox, receipts, records, serve};
 
 /// Retry anything; it happens once.
 ///
@@ -43,12 +43,18 @@ enum Command {
     /// Look at dead letters, run them again, or close them
     #[command(subcommand, after_help = dead::HELP)]
     Dead(dead::Command),
+    /// Let the backend prove what it committed
+    #[command(subcommand, after_help = receipts::HELP)]
+    Receipts(receipts::Command),
     /// List who changed records by hand, and why
     #[command(after_help = AUDIT_HELP)]
     Audit(audit::List),
     /// Bring the store's schema up to date
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(migrate::Migrate),
+    /// Look at your database for what would let effects happen twice or get lost
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Doctor),
     /// Let programs enqueue effects in your database
     #[command(subcommand, after_help = outbox::HELP)]
     Outbox(outbox::Command),
@@ -162,8 +168,10 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Records(command) => records::run(command)?,
         Command::Dead(command) => dead::run(command)?,
+        Command::Receipts(command) => receipts::run(command)?,
         Command::Audit(args) => audit::run(&args)?,
         Command::Migrate(migrate) => migrate::run(&migrate)?,
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Outbox(command) => outbox::run(command)?,
         Command::Config(command) => config(command)?,
         Command::Demo(demo) => return demo::run(&demo),

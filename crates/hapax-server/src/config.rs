@@ -6,11 +6,13 @@
 
 pub(crate) mod check;
 pub(crate) mod flags;
+pub(crate) mod guard;
 pub(crate) mod input;
 mod limits;
 pub(crate) mod outbox;
 pub(crate) mod probe;
 mod quota;
+pub(crate) mod receipts;
 pub(crate) mod retention;
 pub(crate) mod retry;
 mod runner;
@@ -25,11 +27,13 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use guard::Guards;
 use input::Input;
 use outbox::Outbox;
 pub(crate) use limits::{Limits, Timeouts};
 use probe::Probe;
 use quota::Quota;
+use receipts::Receipts;
 use retry::{Retry, RouteRetry};
 use runner::Runner;
 pub(crate) use source::{ConfigError, Source};
@@ -122,6 +126,12 @@ pub(crate) struct Config {
     pub(crate) jwt: Jwt,
     /// What is logged, and how.
     pub(crate) log: Log,
+    /// Natural keys of your own tables, by table: `hapax doctor` sees that a unique index protects each.
+    #[serde(skip_serializing_if = "Guards::is_empty")]
+    pub(crate) guard: Guards,
+    /// How the backend proves what it committed.
+    #[serde(skip_serializing_if = "Receipts::is_empty")]
+    pub(crate) receipts: Receipts,
     /// What holds for some paths only. The first that matches counts.
     #[serde(rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub(crate) routes: Vec<Route>,
@@ -207,6 +217,10 @@ pub(crate) struct Route {
     /// See above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<Probe>,
+    /// Whether the backend writes receipts here, where `[receipts]` names a database: what is without one is taken not
+    /// to have happened, and is run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) receipts: Option<bool>,
 }
 
 pub(crate) fn default_methods() -> Vec<Verb> {
@@ -382,8 +396,10 @@ impl Default for Config {
             tls: Tls::default(),
             jwt: Jwt::default(),
             log: Log::default(),
+            guard: Guards::new(),
             routes: Vec::new(),
             outboxes: Vec::new(),
+            receipts: Receipts::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hapax::http::Idempotency;
+use hapax::receipts::ReceiptResolver;
 use hapax::{Engine, Runner, Sweeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower_layer::Layer;
@@ -77,8 +78,12 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         made = Relay::new(&config, &engine, &metrics) => made?,
         () = signals.next() => return Ok(()),
     };
+    let receipts = tokio::select! {
+        opened = open_receipts(&config) => opened?,
+        () = signals.next() => return Ok(()),
+    };
     let gateway = match &config.upstream {
-        Some(_) => Some(Gateway::new(&config, &engine, &metrics, sink)?),
+        Some(_) => Some(Gateway::new(&config, &engine, &metrics, sink, receipts)?),
         None => None,
     };
     let destinations = gateway.as_ref().map(|gateway| gateway.destinations.clone());
@@ -117,6 +122,18 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
     ended
 }
 
+/// The receipts that the configuration names.
+async fn open_receipts(config: &Config) -> Result<Option<ReceiptResolver>, Failure> {
+    match &config.receipts.database {
+        Some(url) => Ok(Some(ReceiptResolver::new(hapax::receipts::connect(&url.0).await?))),
+        None if config.receipts.recovering => {
+            let message = "recovering looks for receipts, but no database of theirs is named: give --receipts URL";
+            Err(Failure::new(Exit::Usage, message))
+        }
+        None => Ok(None),
+    }
+}
+
 /// Everything that requests go through, ready to serve.
 struct Gateway {
     listener: Listener,
@@ -128,7 +145,13 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn new(config: &Config, engine: &Engine, metrics: &Arc<Metrics>, sink: Sink) -> Result<Self, Failure> {
+    fn new(
+        config: &Config,
+        engine: &Engine,
+        metrics: &Arc<Metrics>,
+        sink: Sink,
+        receipts: Option<ReceiptResolver>,
+    ) -> Result<Self, Failure> {
         let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
         let scope = scope::extractor(config, &engine.store().secret()).map_err(|error| usage(&error))?;
         let url = config.upstream.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -137,7 +160,7 @@ impl Gateway {
         let limits = door::upstream(config);
         // For the runner and for probes, which have no worker of their own.
         let upstream = Upstream::new(target.clone(), Arc::clone(&tls), limits.clone());
-        let Door { routes, destinations } = Door::new(config, &upstream).map_err(|error| usage(&error))?;
+        let Door { routes, destinations } = Door::new(config, &upstream, receipts).map_err(|error| usage(&error))?;
         let layer = Idempotency::with_limits(engine.clone(), scope, routes, &door::limits(config));
         let service = layer.layer(Backend::new(upstream, Arc::clone(metrics)));
         // A crash of the gateway is never an operation's fault: it only passes requests on.

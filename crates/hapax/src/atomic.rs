@@ -152,15 +152,20 @@ impl<D: Database> Atomic<D> {
     ///
     /// # Errors
     /// [`AtomicError`] says what is known: in all of its cases but one nothing happened.
-    pub async fn run<R, E, H>(&self, arrival: Arrival, handler: H) -> Result<Reply<R>, AtomicError>
+    pub fn run<R, E, H>(&self, arrival: Arrival, handler: H) -> BoxFuture<'static, Result<Reply<R>, AtomicError>>
     where
         R: Send + 'static,
         E: Into<BoxError> + Send + 'static,
         H: for<'t> FnMut(&'t mut D::Connection, &'t Run) -> BoxFuture<'t, Result<Decision<R>, E>> + Send + 'static,
     {
-        self.perform(arrival, work::Borrowing::new(handler))
-            .await
-            .map_err(|error| error.map(|failed| failed.error))
+        // Boxed here, where the compiler can tell that it may go to another thread.
+        let (atomic, work) = (self.clone(), work::Borrowing::new(handler));
+        Box::pin(async move {
+            atomic
+                .perform(arrival, work)
+                .await
+                .map_err(|error| error.map(|failed| failed.error))
+        })
     }
 
     /// Runs what a door made of an arrival.

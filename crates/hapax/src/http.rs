@@ -32,6 +32,7 @@ mod route;
 mod scope;
 mod seal;
 mod service;
+mod settle;
 mod status;
 mod stored;
 

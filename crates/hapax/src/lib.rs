@@ -23,6 +23,6 @@ pub use engine::{Arrival, Ended, Engine, EngineOptions, Reply, Run, RunError, Ru
 pub use event::{Event, Observer};
 pub use hapax_core as core;
 pub use hapax_store as store;
-pub use resolver::{Found, ResolveError, Resolver};
+pub use resolver::{Found, ResolveError, Resolver, Sealer};
 pub use runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
 pub use sweeper::Sweeper;

@@ -26,6 +26,7 @@
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 mod postgres;
+mod resolver;
 mod sql;
 pub(crate) mod sqlite;
 
@@ -35,6 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind, Timestamp};
 
+pub use resolver::ReceiptResolver;
 pub use sql::Dialect;
 
 /// The version of the table and the function that this program installs and expects.

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use hapax_core::{BoxFuture, Outcome, Record};
+use hapax_core::{BoxFuture, Fence, OperationId, Outcome, Record};
 
 /// Someone who may know whether an operation happened: a receipt, a probe of the upstream.
 pub trait Resolver: Send + Sync + 'static {
@@ -15,6 +15,16 @@ pub trait Resolver: Send + Sync + 'static {
 
     /// Looks for the effect of an operation whose outcome is unknown. Must not cause one.
     fn resolve<'a>(&'a self, record: &'a Record) -> BoxFuture<'a, Result<Found, ResolveError>>;
+}
+
+/// Someone who can not only look, but make sure: receipts in the backend's own database.
+pub trait Sealer: Send + Sync + 'static {
+    /// Whether the operation happened; if not, no attempt up to `fence` can happen any more, so that
+    /// [`Found::NotFound`] is final.
+    fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Found, ResolveError>>;
+
+    /// The end of an operation that has happened already, for a store that may have lost its record.
+    fn look(&self, operation: OperationId) -> BoxFuture<'_, Result<Option<Found>, ResolveError>>;
 }
 
 /// What a resolver saw. `saw` says it in words, for the audit.

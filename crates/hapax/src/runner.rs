@@ -37,7 +37,8 @@ const BREATH: Duration = Duration::from_millis(5);
 /// Bounds of a runner. Every field has a default.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
-    /// Operations that it runs at a time (16; at least 1, at most 1,048,576).
+    /// Operations whose handlers it lets run at a time (16; at least 1, at most 1,048,576). As many more may have run
+    /// while the store still writes down how they ended.
     pub concurrency: usize,
     /// The longest pause between two looks for work (1 s). What this process lays down itself is found at once.
     pub poll: Duration,
@@ -241,7 +242,8 @@ impl Runner {
         let mut stop = pin!(shutdown.fuse());
         let concurrency = self.options.concurrency.clamp(1, MOST);
         let slots = Arc::new(Semaphore::new(concurrency));
-        let mut intake = Intake::new(&self.engine, &self.handled, Arc::clone(&slots));
+        let endings = Arc::new(Semaphore::new(concurrency));
+        let mut intake = Intake::new(&self.engine, &self.handled, Arc::clone(&slots), Arc::clone(&endings));
         let alarm = &self.engine.inner.alarm;
         loop {
             tokio::select! {
@@ -276,8 +278,14 @@ impl Runner {
             }
         }
         // An error of the timer: time is over.
-        let _ = timeout(self.options.drain, slots.acquire_many(concurrency as u32)).await;
-        concurrency - slots.available_permits()
+        let all = concurrency as u32;
+        let _ = timeout(self.options.drain, async {
+            // Whoever frees a slot has a place among the endings.
+            let slots = slots.acquire_many(all).await;
+            (slots, endings.acquire_many(all).await)
+        })
+        .await;
+        2 * concurrency - slots.available_permits() - endings.available_permits()
     }
 }
 

@@ -8,7 +8,7 @@ use super::World;
 use super::http::{Gateway, Upstream};
 use crate::error::Result;
 use crate::options::Options;
-use crate::place::{Place, connect};
+use crate::place::{Place, server_of};
 use crate::report::{Figure, Report, Target};
 use crate::work;
 use crate::{client, machine, upstream};
@@ -56,7 +56,10 @@ async fn shares(options: &Options, name: &str, records: u64) -> Result<[Share; 3
     }
     let upstream = Upstream::start(&world)?;
     let [sqlite, postgres] = &places;
-    let server = server_of(postgres).await?;
+    let Place::Postgres(url) = postgres else {
+        return Err("not a database of PostgreSQL".into());
+    };
+    let server = server_of(url).await?;
     let sqlite = gateway(options, &world, &upstream, sqlite).await?;
     let postgres = gateway(options, &world, &upstream, postgres).await?;
     tokio::time::sleep(REST.min(options.plan.idle.time)).await;
@@ -104,17 +107,4 @@ async fn gateway(options: &Options, world: &World, upstream: &Upstream, place: &
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(gateway)
-}
-
-/// The first process of a database server: all others are its children.
-async fn server_of(place: &Place) -> Result<u32> {
-    let Place::Postgres(url) = place else {
-        return Err("not a database of PostgreSQL".into());
-    };
-    // Kept until its session has been looked at, which ends with it.
-    let client = connect(url).await?;
-    let ours: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
-    let server = machine::parent(u32::try_from(ours)?);
-    drop(client);
-    server
 }

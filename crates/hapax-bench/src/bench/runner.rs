@@ -5,7 +5,7 @@ mod rival;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hapax::core::{Input, Name, NotKept, Outcome, RetryPolicy};
 use hapax::retry::Destination;
@@ -22,7 +22,7 @@ use crate::measure::Laps;
 use crate::options::Options;
 use crate::place::{self, Place};
 use crate::report::{Figure, Report, Target};
-use crate::work;
+use crate::{machine, work};
 use rival::How;
 
 /// Who takes turns.
@@ -104,6 +104,39 @@ async fn lap(options: &Options, world: &World, name: &str, (who, concurrency): (
     }
 }
 
+/// Processor time of this process and of the database server, from here on.
+struct Meter {
+    server: u32,
+    start: [Duration; 2],
+}
+
+impl Meter {
+    async fn start(url: &str) -> Result<Self> {
+        let server = place::server_of(url).await?;
+        let start = Self::read(server)?;
+        Ok(Self { server, start })
+    }
+
+    fn read(server: u32) -> Result<[Duration; 2]> {
+        Ok([
+            machine::processor_time(std::process::id())?,
+            machine::family_time(server)?,
+        ])
+    }
+
+    /// Says what each job cost.
+    fn say(&self, jobs: u64) -> Result<()> {
+        let now = Self::read(self.server)?;
+        let micros = |at: usize| now[at].saturating_sub(self.start[at]).as_secs_f64() * 1e6 / jobs as f64;
+        println!(
+            "   processor time a job: {:.0} µs, the server {:.0} µs",
+            micros(0),
+            micros(1)
+        );
+        Ok(())
+    }
+}
+
 /// How the runner asks for work.
 #[derive(Default)]
 struct Takes {
@@ -123,7 +156,7 @@ impl Observer for Takes {
 
 async fn hapax(place: &Place, jobs: u64, concurrency: usize) -> Result<f64> {
     let store = place.open(Clock::default()).await?;
-    work::lay(&store, jobs, std::time::Duration::ZERO).await?;
+    work::lay(&store, jobs, Duration::ZERO).await?;
     place.settle().await?;
     let takes = Arc::new(Takes::default());
     let engine = Engine::shared(store, EngineOptions::default(), Arc::clone(&takes) as _);
@@ -140,10 +173,17 @@ async fn hapax(place: &Place, jobs: u64, concurrency: usize) -> Result<f64> {
         }
         async { Attempted::Done(Outcome::NotKept(NotKept::Discarded)) }
     });
+    let meter = match place {
+        Place::Postgres(url) => Some(Meter::start(url).await?),
+        Place::Sqlite(_) => None,
+    };
     let start = Instant::now();
     // Told to stop, it waits for what is in hand: then all is durable.
     let left = runner.run(async move { all.notified().await }).await;
     let took = start.elapsed();
+    if let Some(meter) = meter {
+        meter.say(jobs)?;
+    }
     let asked = takes.takes.load(Ordering::Relaxed).max(1) as f64;
     println!(
         "   {}: {:.1} jobs and {:.2} ms a take",
@@ -162,9 +202,11 @@ async fn hand(url: &str, jobs: u64, concurrency: usize) -> Result<f64> {
     queue::create(url, jobs).await?;
     place::settle(url).await?;
     let loops = queue::Loops::open(url, PostgresOptions::default().connections, concurrency).await?;
+    let meter = Meter::start(url).await?;
     let start = Instant::now();
     let ran = loops.run().await?;
     let took = start.elapsed();
+    meter.say(jobs)?;
     if ran != jobs {
         return Err(format!("{ran} jobs ran instead of {jobs}").into());
     }

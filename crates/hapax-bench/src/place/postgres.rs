@@ -4,7 +4,7 @@ use tokio_postgres::{Client, NoTls};
 
 use super::{Age, times};
 use crate::error::Result;
-use crate::work;
+use crate::{machine, work};
 
 const RECORDS: &str = "INSERT INTO hapax_record (
         fence, recipe, tries, crashes, created, since, replay_for, remember_for, look_at, status,
@@ -23,6 +23,16 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// The first process of a database server: all others are its children.
+pub(crate) async fn server_of(url: &str) -> Result<u32> {
+    // Kept until its session has been looked at, which ends with it.
+    let client = connect(url).await?;
+    let ours: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+    let server = machine::parent(u32::try_from(ours)?);
+    drop(client);
+    server
 }
 
 pub(super) async fn load(url: &str, count: u64, age: Age) -> Result<()> {

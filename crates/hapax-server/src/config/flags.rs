@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::outbox::DatabaseUrl;
 use super::values::{Address, File, Period, ScopeSource, Status, StoreUrl, UpstreamUrl};
 use super::{AfterFailure, Config, Level, LogFormat, Profile};
 
@@ -20,6 +21,12 @@ pub(crate) struct Flags {
     /// Where records live: sqlite:FILE or postgres://USER@HOST/DATABASE [default: sqlite:hapax.db]
     #[arg(long, value_name = "URL", env = "HAPAX_STORE", hide_env_values = true)]
     store: Option<StoreUrl>,
+    /// The backend's database, in which it writes receipts
+    #[arg(long, value_name = "URL", env = "HAPAX_RECEIPTS", hide_env_values = true)]
+    receipts: Option<DatabaseUrl>,
+    /// Look for a receipt before any run: after the store was restored or failed over
+    #[arg(long)]
+    recovering: bool,
     /// Whose key it is: header:NAME, jwt:CLAIM or none. Required, here or in the file
     #[arg(long, value_name = "SCOPE")]
     scope: Option<ScopeSource>,
@@ -141,6 +148,14 @@ impl Flags {
         if self.require_key {
             config.require_key = true;
             note("require_key", "--require-key", String::new());
+        }
+        if let Some(database) = &self.receipts {
+            config.receipts.database = Some(database.clone());
+            note("receipts", "--receipts", database.to_string());
+        }
+        if self.recovering {
+            config.receipts.recovering = true;
+            note("receipts", "--recovering", String::new());
         }
         if self.respond_async {
             config.respond_async = true;

@@ -1,12 +1,14 @@
 //! From the configuration to the types of the transport, the engine and the door.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hapax::core::{AfterFailure as CoreAfterFailure, Name, Retention};
 use hapax::http::{
     InputSeal, Limits, Pointer, Profile as DoorProfile, Quota, Recipe, Route as DoorRoute, RouteBuilder, Routes,
     StoreDown,
 };
+use hapax::receipts::ReceiptResolver;
 use hapax::retry::Destination;
 use hapax::{EngineOptions, Resolver, RunOptions, RunnerOptions};
 use http::{HeaderName, StatusCode};
@@ -104,13 +106,14 @@ impl Door {
     ///
     /// # Errors
     /// What does not make sense, and what to write instead.
-    pub(super) fn new(config: &Config, upstream: &Upstream) -> Result<Self, String> {
+    pub(super) fn new(config: &Config, upstream: &Upstream, receipts: Option<ReceiptResolver>) -> Result<Self, String> {
         let main = destination(config, None)?;
         let mut destinations = vec![("upstream".to_owned(), main.clone())];
         let maker = Maker {
             config,
             upstream,
             seal: seal(config)?,
+            receipts,
         };
         let name = Name::new("default").map_err(|error| error.to_string())?;
         let fallback = maker.route(None, name, main.clone())?;
@@ -164,6 +167,7 @@ struct Maker<'a> {
     config: &'a Config,
     upstream: &'a Upstream,
     seal: Option<InputSeal>,
+    receipts: Option<ReceiptResolver>,
 }
 
 impl Maker<'_> {
@@ -174,7 +178,28 @@ impl Maker<'_> {
             .map(|probe| Probe::resolver(probe, self.upstream.clone(), destination.clone()))
             .into_iter()
             .collect();
-        builder(config, route, name)
+        let wanted = route.and_then(|route| route.receipts).unwrap_or(true);
+        let receipts = self.receipts.as_ref().filter(|_| wanted);
+        let mut builder = builder(config, route, name);
+        let mut resolvers = resolvers;
+        if let Some(receipts) = receipts {
+            let after_failure = route
+                .and_then(|route| route.after_failure)
+                .unwrap_or(config.after_failure);
+            if after_failure == AfterFailure::Retry {
+                return Err(
+                    "receipts say what happened, so that nothing is run again by guess: leave out after_failure \
+                            = \"retry\", or write receipts = false for routes whose backend writes none"
+                        .to_owned(),
+                );
+            }
+            // What is sealed is certain at once, and a probe could only contradict it.
+            resolvers = vec![Arc::new(receipts.clone())];
+            builder = builder
+                .settle(Duration::ZERO)
+                .sealer(Arc::new(receipts.clone()), config.receipts.recovering);
+        }
+        builder
             .retry(destination)
             .respond_async(is_async(config, route))
             .input_seal(self.seal.clone())

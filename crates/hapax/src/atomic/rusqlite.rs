@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling, StoreErrorKind};
 use hapax_store::joined::{Fault, Joint, JointError};
 use rusqlite::Connection;
@@ -238,7 +239,11 @@ impl Atomic<Rusqlite> {
     ///
     /// # Errors
     /// [`AtomicError`] says what is known: in all of its cases but one nothing happened.
-    pub async fn run_blocking<R, E, H>(&self, arrival: Arrival, handler: H) -> Result<Reply<R>, AtomicError>
+    pub fn run_blocking<R, E, H>(
+        &self,
+        arrival: Arrival,
+        handler: H,
+    ) -> BoxFuture<'static, Result<Reply<R>, AtomicError>>
     where
         R: Send + 'static,
         E: Into<BoxError> + Send + 'static,
@@ -249,6 +254,5 @@ impl Atomic<Rusqlite> {
             let (handler, run) = (Arc::clone(&handler), run.clone());
             Box::pin(transaction.call(move |connection| handler(connection, &run)))
         })
-        .await
     }
 }

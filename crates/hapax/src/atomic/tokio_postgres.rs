@@ -7,6 +7,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, join3};
 use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling};
@@ -21,10 +22,10 @@ use super::postgres::{UNDO, after_claim, begin, is_taken, not_committed};
 use crate::failpoint::{self, Failpoint};
 
 type BoxError = Box<dyn Error + Send + Sync>;
-type Get<C> = Box<dyn Fn() -> BoxFuture<'static, Result<C, BoxError>> + Send + Sync>;
+type Get<C> = Arc<dyn Fn() -> BoxFuture<'static, Result<C, BoxError>> + Send + Sync>;
 type Prepare<C> = for<'a> fn(&'a C, &'a str, &'a [Type]) -> BoxFuture<'a, Result<Prepared, tokio_postgres::Error>>;
 
-/// Connections of tokio-postgres, from wherever they come: a function that gives a client fits any pool.
+/// Connections of tokio-postgres, from wherever they come: a function that gives a client fits any pool. Cheap to clone.
 ///
 /// ```
 /// use hapax::atomic::TokioPostgres;
@@ -54,7 +55,7 @@ impl<C: Send + Sync + 'static> TokioPostgres<C> {
         E: Into<BoxError>,
     {
         Self {
-            get: Box::new(move || {
+            get: Arc::new(move || {
                 let got = get();
                 Box::pin(async move { got.await.map_err(Into::into) })
             }),
@@ -89,6 +90,16 @@ impl<C: Send + Sync + 'static> TokioPostgres<C> {
             after,
             statements: 0,
             afterwards: Ok(()),
+        }
+    }
+}
+
+impl<C> Clone for TokioPostgres<C> {
+    fn clone(&self) -> Self {
+        Self {
+            get: Arc::clone(&self.get),
+            client: self.client,
+            prepare: self.prepare,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hapax_core::policy::{FailureClass, Health, Next};
-use hapax_core::{AfterFailure, Answer, Finish, LastError, NotKept, Outcome, Timestamp};
+use hapax_core::{AfterFailure, Answer, Finish, LastError, NotKept, OperationId, Outcome, Timestamp};
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -20,10 +20,12 @@ use super::failure::{Failure, Meaning, Proof};
 use super::key::IDEMPOTENCY_KEY;
 use super::protect::{Protected, Whole};
 use super::report::Verdict;
-use super::route::Route;
+use super::route::{Route, SealedBy};
 use super::service::{Shared, strip};
+use super::settle;
 use crate::engine::{Ended, Run};
 use crate::failpoint::{self, Failpoint};
+use crate::resolver::Found;
 use crate::retry::{Destination, Permit, timed_out};
 
 /// The operation's identity, for the inner service.
@@ -92,6 +94,13 @@ where
         mut admitted,
     } = call;
     let route = &shared.routes.entry(route).route;
+    let attempt = (run.operation.id(), run.fence);
+    if let Some(sealed) = &route.sealer
+        && sealed.first
+        && let Some(ended) = Box::pin(happened(sealed, attempt.0, route, started)).await
+    {
+        return ended;
+    }
     failpoint::hit(Failpoint::BeforeUpstream);
     announce(&mut request.0, run);
     if let Some(place) = admitted.as_deref_mut().and_then(|admitted| admitted.place.as_mut()) {
@@ -110,7 +119,15 @@ where
     if let Some(permit) = permit {
         permit.report(came.health(route));
     }
-    let (finish, response, verdict) = came.end(route);
+    let unsent = matches!(&came, Came::Failed(fault) if fault.proof == Proof::Unsent);
+    let mut end = came.end(route);
+    if let Some(sealed) = &route.sealer
+        && !unsent
+        && !matches!(end.0, Finish::Done(_))
+    {
+        end = Box::pin(settle::failed(sealed.sealer.as_ref(), attempt, route, end)).await;
+    }
+    let (finish, response, verdict) = end;
     let told = Told {
         response,
         verdict,
@@ -120,6 +137,34 @@ where
         finish,
         reply: Box::new(told),
     }
+}
+
+/// The end of a run that need not be: it happened already, and the store has lost its record. If the sealer cannot be
+/// asked, nothing runs.
+async fn happened<B: HttpBody<Data = Bytes>>(
+    sealed: &SealedBy,
+    id: OperationId,
+    route: &Route,
+    started: Instant,
+) -> Option<Ended<Box<Told<B>>>> {
+    let (finish, response, verdict) = match sealed.sealer.look(id).await {
+        Ok(Some(Found::Done { outcome, .. })) => {
+            let response = settle::recorded(&outcome, route);
+            (Finish::Done(outcome), response, Verdict::Replayed)
+        }
+        Ok(_) => return None,
+        Err(error) => {
+            tracing::warn!(operation = %id, "nothing runs while receipts cannot be read: {error}");
+            let fault = Fault::new(Proof::Unsent, "the receipts could not be read");
+            Came::Failed(fault).end(route)
+        }
+    };
+    let reply = Box::new(Told {
+        response,
+        verdict,
+        started,
+    });
+    Some(Ended { finish, reply })
 }
 
 /// Asks the inner service. The request is made once that is ready.

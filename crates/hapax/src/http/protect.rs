@@ -20,14 +20,14 @@ use super::failure::Failure;
 use super::fingerprint::{Asked, Recipe};
 use super::key::{self, IDEMPOTENCY_KEY, KeyError};
 use super::limits::Budget;
-use super::perform::{self, handle};
+use super::perform::{self, Told, handle};
 use super::problem::{Details, Problem};
 use super::reply::{self, HAPAX_STATE};
 use super::report::{Report, Verdict};
 use super::route::{Route, StoreDown};
 use super::scope::ScopeError;
 use super::service::Shared;
-use super::{later, prefer};
+use super::{later, prefer, settle};
 use crate::engine::{Arrival, Reply, RunError};
 use crate::failpoint::{self, Failpoint};
 
@@ -253,7 +253,17 @@ where
     let spare = (route.when_store_is_down == StoreDown::RunUnprotected)
         .then(|| (request.clone(), call.inner.clone(), Arc::clone(&shared)));
     let index = call.route;
-    let reply = shared.engine.run(arrival, move |run| handle(call, run, request)).await;
+    let again = route
+        .sealer
+        .is_some()
+        .then(|| Box::new(Again::new(&call, &arrival, &request)));
+    let mut reply = shared.engine.run(arrival, move |run| handle(call, run, request)).await;
+    let is_unknown = matches!(reply, Ok(Reply::Refused(Refusal::Unknown { .. })));
+    if let Some(again) = again.filter(|_| is_unknown)
+        && let Some(settled) = Box::pin(again.settled(route)).await
+    {
+        reply = settled;
+    }
     match (reply, spare) {
         (Ok(Reply::Ran(told)), _) => {
             if told.verdict == Verdict::Ambiguous {
@@ -273,6 +283,64 @@ where
             finished(Box::pin(unprotected(call, request)).await)
         }
         (Err(error), _) => finished(reply::failed(&error, route.profile)),
+    }
+}
+
+/// An arrival that may be asked for a second time, once its unknown outcome is settled.
+struct Again<S> {
+    shared: Arc<Shared>,
+    route: usize,
+    inner: S,
+    arrival: Arrival,
+    request: Whole,
+}
+
+impl<S: Clone> Again<S> {
+    fn new(call: &Protected<S>, arrival: &Arrival, request: &Whole) -> Self {
+        Self {
+            shared: Arc::clone(&call.shared),
+            route: call.route,
+            inner: call.inner.clone(),
+            arrival: Arrival {
+                operation: arrival.operation.clone(),
+                fingerprint: arrival.fingerprint,
+                refingerprint: Arc::clone(&arrival.refingerprint),
+                options: arrival.options.clone(),
+                wait: arrival.wait,
+            },
+            request: request.clone(),
+        }
+    }
+
+    /// The reply once it is known what became of the last attempt; `None` if that cannot be told.
+    async fn settled<ReqB, ResB>(self: Box<Self>, route: &Route) -> Option<Result<Reply<Box<Told<ResB>>>, RunError>>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Failure + Send + 'static,
+        ReqB: From<Bytes> + Send + 'static,
+        ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        ResB::Error: Send,
+    {
+        let sealed = route.sealer.as_ref()?;
+        if !settle::unknown_outcome(&self.shared, sealed.sealer.as_ref(), &self.arrival.operation).await {
+            return None;
+        }
+        let Self {
+            shared,
+            route,
+            inner,
+            arrival,
+            request,
+        } = *self;
+        let call = Protected {
+            shared: Arc::clone(&shared),
+            route,
+            inner,
+            place: None,
+            admitted: None,
+        };
+        Some(shared.engine.run(arrival, move |run| handle(call, run, request)).await)
     }
 }
 

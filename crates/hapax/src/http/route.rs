@@ -17,7 +17,7 @@ use super::profile::Profile;
 use super::quota::{Quota, Quotas};
 use super::seal::InputSeal;
 use crate::engine::RunOptions;
-use crate::resolver::Resolver;
+use crate::resolver::{Resolver, Sealer};
 use crate::retry::Destination;
 
 /// What happens to a protected request while the store is down.
@@ -50,6 +50,7 @@ pub struct Route {
     pub(super) respond_async: bool,
     pub(super) seal: Option<InputSeal>,
     pub(super) resolvers: Resolvers,
+    pub(super) sealer: Option<SealedBy>,
     pub(super) quota: Option<Quota>,
 }
 
@@ -62,6 +63,22 @@ impl fmt::Debug for Resolvers {
         f.debug_list()
             .entries(self.0.iter().map(|resolver| resolver.name()))
             .finish()
+    }
+}
+
+/// Who makes sure of what failed.
+#[derive(Clone)]
+pub(super) struct SealedBy {
+    pub(super) sealer: Arc<dyn Sealer>,
+    /// Whether it is asked before any run, too.
+    pub(super) first: bool,
+}
+
+impl fmt::Debug for SealedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedBy")
+            .field("first", &self.first)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,6 +120,7 @@ impl Route {
             respond_async: false,
             seal: None,
             resolvers: Resolvers::default(),
+            sealer: None,
             quota: None,
         })
     }
@@ -250,6 +268,21 @@ impl RouteBuilder {
     #[must_use]
     pub fn resolvers(mut self, resolvers: Vec<Arc<dyn Resolver>>) -> Self {
         self.0.resolvers = Resolvers(resolvers);
+        self
+    }
+
+    /// Who makes sure of what failed (nobody): receipts that the inner service writes in its own transaction.
+    ///
+    /// What proves nothing, and what the inner service said to be without effect, is then sealed: it happened, and is
+    /// done with the recorded answer, or it did not and never will, and may be run again at once. An arrival that finds
+    /// an unknown outcome settles it first and goes on. If it cannot be settled, it stays unknown. `first`: look for a
+    /// receipt before any run, since the store may have lost records.
+    ///
+    /// It is no resolver: for what nobody asks for again, give the runner the same one by
+    /// [`resolvers`](Self::resolvers), with a [`settle`](Self::settle) of zero.
+    #[must_use]
+    pub fn sealer(mut self, sealer: Arc<dyn Sealer>, first: bool) -> Self {
+        self.0.sealer = Some(SealedBy { sealer, first });
         self
     }
 

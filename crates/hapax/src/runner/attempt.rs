@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::FutureExt;
 use hapax_core::policy::{FailureClass, Health};
 use hapax_core::{Claim, Finish, Input, Lease, Record, Starter, State, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::ending::{Ending, Situation};
@@ -23,8 +23,10 @@ pub(super) struct Attempt {
     pub(super) handled: Arc<Handled>,
     pub(super) lease: Lease,
     pub(super) youth: Option<Youth>,
-    /// Its place among the runs of this runner.
+    /// Its place among the handlers that this runner lets run.
     pub(super) slot: Option<OwnedSemaphorePermit>,
+    /// Places of runs whose handler has ended, until their finish is durable.
+    pub(super) endings: Arc<Semaphore>,
 }
 
 impl Attempt {
@@ -62,6 +64,7 @@ impl Attempt {
             lease,
             youth,
             slot,
+            endings,
         } = self;
         let input = record.input.take();
         let claim = claim(&record, &handled);
@@ -73,12 +76,19 @@ impl Attempt {
             reply,
         });
         let of = record.redriven.unwrap_or(record.created);
-        let attempt = |run| attempt(Arc::clone(&inner), handled, run, input, of, permit);
+        let work = inner.clone();
+        let attempt = |run| async move {
+            let Ended { finish, reply } = attempt(work, handled, run, input, of, permit).await;
+            // The next one runs while this one's finish is on its way. The semaphore is never closed.
+            let place = endings.acquire_owned().await.ok();
+            drop(slot);
+            let reply = (reply, place);
+            Ended { finish, reply }
+        };
         drive.perform(lease, attempt).await;
-        if let Ok(Ok(Reply::Ran(ending))) = told.try_recv() {
+        if let Ok(Ok(Reply::Ran((ending, _)))) = told.try_recv() {
             inner.tell(&record, lease, ending);
         }
-        drop(slot);
     }
 }
 

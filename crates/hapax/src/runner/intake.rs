@@ -27,6 +27,7 @@ const RAMP_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Intake {
     inner: Arc<Inner>,
     slots: Arc<Semaphore>,
+    endings: Arc<Semaphore>,
     lines: Vec<Line>,
     /// How each name is handled, and by which line.
     handled: HashMap<Name, (Arc<Handled>, usize)>,
@@ -57,7 +58,12 @@ pub(super) struct Look {
 }
 
 impl Intake {
-    pub(super) fn new(engine: &Engine, names: &HashMap<Name, Arc<Handled>>, slots: Arc<Semaphore>) -> Self {
+    pub(super) fn new(
+        engine: &Engine,
+        names: &HashMap<Name, Arc<Handled>>,
+        slots: Arc<Semaphore>,
+        endings: Arc<Semaphore>,
+    ) -> Self {
         let mut lines: Vec<Line> = Vec::new();
         let mut handled = HashMap::new();
         for (name, one) in names {
@@ -79,6 +85,7 @@ impl Intake {
         Self {
             inner: Arc::clone(&engine.inner),
             slots,
+            endings,
             lines,
             handled,
             pending: None,
@@ -277,6 +284,7 @@ impl Intake {
                     lease,
                     youth,
                     slot,
+                    endings: Arc::clone(&self.endings),
                 };
                 line.start(*record, attempt, permits.pop());
             }
