@@ -109,6 +109,8 @@ fn claim(key: String, terms: Terms) -> Result<Claim> {
         after_failure: AfterFailure::Hold,
         attended: false,
         retention: terms.retention,
+        input: None,
+        group: None,
     })
 }
 
@@ -159,6 +161,7 @@ pub(crate) async fn lay(store: &Arc<dyn Store>, count: u64, delay: Duration) -> 
                     input: Input(Bytes::from_static(INPUT)),
                     delay,
                     retention: Retention::default(),
+                    group: None,
                 };
                 if let Some(refusal) = store.enqueue(enqueue).await?.refusal {
                     return Err(format!("a new operation was not enqueued: {refusal:?}").into());

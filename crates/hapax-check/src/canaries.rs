@@ -83,6 +83,26 @@ pub enum Bug {
     LatestIsOldest,
     /// What went wrong is cut to a column's width.
     ErrorCutShort,
+    /// What is behind others of its group is started.
+    IgnoresOrder,
+    /// A dead letter lets those behind it go.
+    DeadPassesTurn,
+    /// Only records of the same name are in line.
+    OrderOfOneName,
+    /// Whoever is done does not wake the next.
+    KeepsTurn,
+    /// A take looks at all that wait for their turn, however many.
+    UnboundedTake,
+    /// What a claim brings for a runner is not stored.
+    ClaimForgetsInput,
+    /// What a later claim brings for a runner is not stored.
+    ClaimKeepsFirstOnly,
+    /// A dead letter whose compensation has begun is redriven.
+    RedrivesUndone,
+    /// A fence that is raised can fall.
+    LowersFence,
+    /// A fence is not raised.
+    IgnoresRaise,
 }
 
 impl Bug {
@@ -125,5 +145,15 @@ impl Bug {
         Self::SweepCheckThenAct,
         Self::LatestIsOldest,
         Self::ErrorCutShort,
+        Self::IgnoresOrder,
+        Self::DeadPassesTurn,
+        Self::OrderOfOneName,
+        Self::KeepsTurn,
+        Self::UnboundedTake,
+        Self::ClaimForgetsInput,
+        Self::ClaimKeepsFirstOnly,
+        Self::RedrivesUndone,
+        Self::LowersFence,
+        Self::IgnoresRaise,
     ];
 }

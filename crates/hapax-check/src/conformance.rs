@@ -17,6 +17,8 @@ mod exam;
 mod expiry;
 mod finishes;
 mod forgetting;
+mod group_races;
+mod groups;
 pub mod joined;
 mod keeping;
 mod listing;
@@ -226,6 +228,18 @@ cases! { $
         three_crashes_are_poison_and_bystanders_end_done,
         a_take_is_answered_the_same_again,
         an_unknown_outcome_is_given_to_resolve_and_left_alone_meanwhile;
+    groups:
+        only_the_oldest_of_a_group_that_is_not_done_is_started,
+        what_is_dead_or_unknown_holds_up_its_group,
+        whoever_is_done_wakes_the_next_of_its_group,
+        whoever_is_closed_by_hand_wakes_the_next_of_its_group,
+        a_take_is_bounded_however_many_wait_for_their_turn,
+        a_group_is_kept_as_it_was_made,
+        a_group_is_listed_by_age,
+        a_claims_input_is_what_a_runner_takes_over_with,
+        a_compensation_that_has_begun_ends_redrives,
+        a_raised_fence_is_never_given_out_again,
+        raising_a_fence_never_lowers_one;
     amending:
         each_amendment_in_every_state_does_as_the_core_says,
         not_done_counts_once_it_is_settled,
@@ -236,6 +250,9 @@ cases! { $
     census:
         the_census_counts_what_is_not_settled,
         the_census_knows_the_longest_due;
+    group_races:
+        a_line_moves_on_under_many_takers,
+        fences_stay_unique_while_they_are_raised;
     queue_races:
         many_takers_take_each_record_once,
         of_many_resolvers_one_is_asked,

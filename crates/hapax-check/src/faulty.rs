@@ -305,6 +305,10 @@ impl Store for Faulty {
         self.call(move |store| Box::pin(async move { store.time(accept_jump).await }))
     }
 
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.call(move |store| Box::pin(async move { store.raise_fence(at_least).await }))
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.inner.secret()
     }

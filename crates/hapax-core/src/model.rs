@@ -21,6 +21,8 @@ use crate::words::{Fence, OperationId, Scope};
 pub struct Model {
     records: HashMap<OperationId, (i64, Timestamp, Record)>,
     by_age: BTreeMap<i64, OperationId>,
+    /// What is not done of each group, by age.
+    open: BTreeMap<(OperationId, i64), OperationId>,
     next_position: i64,
     last_fence: u64,
     recipes: Vec<String>,
@@ -77,6 +79,7 @@ impl Model {
         match record.finish(fence, finish, now) {
             FinishVerdict::Becomes(record) => {
                 self.replace(id, *record);
+                self.pass_turn(id, now);
                 Finished::Applied { now }
             }
             FinishVerdict::Already => Finished::Already {
@@ -153,13 +156,18 @@ impl Model {
             suspects: false,
             more: false,
         };
+        let mut put_off = 0;
         for (id, name) in self.due(take, now) {
-            if taken.work.len() >= limit {
+            if taken.work.len() >= limit || put_off >= Take::MOST_PUT_OFF {
                 taken.more = true;
                 break;
             }
             let fence = Fence::new(self.last_fence + 1);
-            let Some(verdict) = self.record(id).map(|record| record.take(take, name, fence, now)) else {
+            let before = self.before(id, name);
+            let Some(verdict) = self
+                .record(id)
+                .map(|record| record.take(take, name, before, fence, now))
+            else {
                 continue;
             };
             match verdict {
@@ -179,6 +187,7 @@ impl Model {
                 TakeVerdict::Suspect => taken.suspects = true,
                 TakeVerdict::Leave => {}
                 TakeVerdict::Later(at) => {
+                    put_off += 1;
                     if let Some((_, _, record)) = self.records.get_mut(&id) {
                         record.wake_at = Some(at);
                     }
@@ -201,6 +210,32 @@ impl Model {
             .collect();
         due.sort_by_key(|(order, ..)| *order);
         due.into_iter().map(|(_, id, name)| (id, name)).collect()
+    }
+
+    /// How many records are before this one in its line, counted up to two.
+    fn before(&self, id: OperationId, name: &TakeName) -> usize {
+        let Some((position, _, record)) = self.records.get(&id) else {
+            return 0;
+        };
+        record.line(name).map_or(0, |group| {
+            let older = self.open.range((group, i64::MIN)..(group, *position));
+            older.take(2).count()
+        })
+    }
+
+    /// Wakes the next of the group of a record that is done.
+    fn pass_turn(&mut self, id: OperationId, now: Timestamp) {
+        let Some((position, _, done)) = self.records.get(&id).filter(|(_, _, record)| record.is_done()) else {
+            return;
+        };
+        let Some(group) = done.group else { return };
+        let next = self.open.range((group, *position)..=(group, i64::MAX)).next();
+        let Some((_, _, next)) = next.and_then(|(_, id)| self.records.get_mut(id)) else {
+            return;
+        };
+        if let Some(at) = next.turn(now) {
+            next.wake_at = Some(at);
+        }
     }
 
     fn taken_before(&self, take: &Take, now: Timestamp) -> Vec<Work> {
@@ -240,6 +275,7 @@ impl Model {
                 entry.after = Some(record.state.name());
                 self.audit.push(entry);
                 self.replace(id, (*record).clone());
+                self.pass_turn(id, now);
                 Amended::Became(record)
             }
             AmendVerdict::Refuse(state) => Amended::Refused(state),
@@ -344,6 +380,11 @@ impl Model {
         RecipeId::new(index as u32 + 1)
     }
 
+    /// See [`Store::raise_fence`](crate::Store::raise_fence).
+    pub fn raise_fence(&mut self, at_least: Fence) {
+        self.last_fence = self.last_fence.max(at_least.get());
+    }
+
     /// See [`Store::recipe_text`](crate::Store::recipe_text).
     #[must_use]
     pub fn recipe_text(&self, recipe: RecipeId) -> Option<&str> {
@@ -361,10 +402,25 @@ impl Model {
             }
         };
         self.by_age.insert(position, id);
+        self.file(position, &record);
         self.records.insert(id, (position, look, record));
     }
 
+    /// Keeps the list of what is not done true to a record.
+    fn file(&mut self, position: i64, record: &Record) {
+        let Some(group) = record.group else { return };
+        if record.is_done() {
+            self.open.remove(&(group, position));
+        } else {
+            self.open.insert((group, position), record.operation.id());
+        }
+    }
+
     fn replace(&mut self, id: OperationId, record: Record) {
+        let Some((position, ..)) = self.records.get(&id) else {
+            return;
+        };
+        self.file(*position, &record);
         if let Some((_, _, place)) = self.records.get_mut(&id) {
             *place = record;
         }
@@ -377,8 +433,11 @@ impl Model {
     }
 
     fn remove(&mut self, id: OperationId) {
-        if let Some((position, ..)) = self.records.remove(&id) {
+        if let Some((position, _, record)) = self.records.remove(&id) {
             self.by_age.remove(&position);
+            if let Some(group) = record.group {
+                self.open.remove(&(group, position));
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::decide::Refusal;
 use crate::fingerprint::Fingerprint;
 use crate::store::{Claim, Finish, Lease, Starter};
 use crate::time::Timestamp;
-use crate::words::{AttemptId, Fence, Operation};
+use crate::words::{AttemptId, Fence, Operation, OperationId};
 
 mod amending;
 mod notes;
@@ -70,6 +70,8 @@ pub enum DeadReason {
     Mismatch,
     /// A failure that no retry can mend, or a person's verdict.
     Refused,
+    /// Its compensation has begun: what it did is being undone.
+    Undone,
 }
 
 /// The state of a record, with what only that state has.
@@ -174,7 +176,8 @@ text_codes!(StateName, Running => "running", Waiting => "waiting", Unknown => "u
 text_codes!(Starter, Caller => "caller", System => "system", Alone => "alone");
 text_codes!(AfterFailure, Hold => "hold", Retry => "retry");
 text_codes!(Cause, Lapsed => "lapsed", Ambiguous => "ambiguous");
-text_codes!(DeadReason, Exhausted => "exhausted", Poison => "poison", Mismatch => "mismatch", Refused => "refused");
+text_codes!(DeadReason, Exhausted => "exhausted", Poison => "poison", Mismatch => "mismatch", Refused => "refused",
+    Undone => "undone");
 text_codes!(NotKept, Expired => "expired", TooLarge => "too-large", Discarded => "discarded");
 
 /// What a store remembers of an operation.
@@ -206,8 +209,11 @@ pub struct Record {
     pub last_error: Option<LastError>,
     /// When a person last sent it back from the dead; its schedule of retries counts from there.
     pub redriven: Option<Timestamp>,
-    /// When a runner should look at it: `None` for what is settled, or runs unattended;
-    /// [`Timestamp::FOREVER`] for what waits for an arrival or a person.
+    /// What it belongs to: the operation whose step it is, or the aggregate whose order it keeps. Never changes.
+    pub group: Option<OperationId>,
+    /// When a runner should look at it: `None` for what is settled, or runs unattended and belongs to no group;
+    /// [`Timestamp::FOREVER`] for what waits for an arrival or a person, or runs unattended in a group. So what belongs
+    /// to a group and is not done always has one.
     pub wake_at: Option<Timestamp>,
     /// Where it is in its life.
     pub state: State,
@@ -255,8 +261,13 @@ impl Record {
         let tries = before.map_or(0, |record| record.tries).saturating_add(counted);
         let run_until = now.after(claim.max_run);
         let deadline = now.after(claim.lease).min(run_until);
-        let input = before.and_then(|record| record.input.clone());
-        let wake_at = (claim.attended || input.is_some()).then_some(deadline);
+        let input = before.and_then(|record| record.input.as_ref()).or(claim.input.as_ref());
+        let group = before.map_or(claim.group, |record| record.group);
+        let wake_at = if claim.attended || input.is_some() {
+            Some(deadline)
+        } else {
+            group.map(|_| Timestamp::FOREVER)
+        };
         let record = Self {
             operation: claim.operation.clone(),
             fingerprint: claim.fingerprint,
@@ -267,9 +278,10 @@ impl Record {
             created: before.map_or(now, |record| record.created),
             since: now,
             retention: claim.retention,
-            input,
+            input: input.cloned(),
             last_error: before.and_then(|record| record.last_error.clone()),
             redriven: before.and_then(|record| record.redriven),
+            group,
             wake_at,
             state: State::Running {
                 deadline,
@@ -378,6 +390,12 @@ impl Record {
         }
     }
 
+    /// Whether it is settled for good.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
     /// The end of `replay_for` for a done record.
     #[must_use]
     pub fn answer_until(&self) -> Timestamp {
@@ -459,7 +477,7 @@ impl Record {
             State::Done(_) => None,
             State::Waiting { due } if self.input.is_some() => Some(*due),
             // A run that a runner attends is resolved by one, too.
-            State::Unknown { .. } if self.wake_at.is_some() => Some(since),
+            State::Unknown { .. } if self.wake_at.is_some_and(|at| at < Timestamp::FOREVER) => Some(since),
             State::Waiting { .. } | State::Unknown { .. } | State::Dead { .. } => Some(Timestamp::FOREVER),
         };
         Self {
@@ -475,6 +493,7 @@ impl Record {
             input: if settled { None } else { self.input.clone() },
             last_error: if settled { None } else { last_error },
             redriven: self.redriven,
+            group: self.group,
             wake_at,
             state,
         }

@@ -50,6 +50,8 @@ pub(crate) fn claim() -> Claim {
             replay_for: ms(REPLAY_MS),
             remember_for: ms(REMEMBER_MS),
         },
+        input: None,
+        group: None,
     }
 }
 
@@ -73,6 +75,7 @@ pub(crate) fn record(state: State, since: i64) -> Record {
         input: None,
         last_error: None,
         redriven: None,
+        group: None,
         wake_at,
         state,
     }
@@ -121,6 +124,10 @@ pub(crate) fn input() -> Input {
     Input(Bytes::from_static(b"input"))
 }
 
+pub(crate) fn group() -> OperationId {
+    OperationId::from_bytes([6; 16])
+}
+
 pub(crate) fn failure(text: &str) -> Option<LastError> {
     Some(LastError::new(text))
 }
@@ -144,6 +151,7 @@ pub(crate) fn enqueue() -> Enqueue {
         input: input(),
         delay: ms(10),
         retention: claim.retention,
+        group: None,
     }
 }
 
@@ -157,6 +165,7 @@ pub(crate) fn take_name() -> TakeName {
         tries: 5,
         crashes_count: false,
         resolves: false,
+        ordered: false,
     }
 }
 

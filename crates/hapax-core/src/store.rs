@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::answer::{Answer, Outcome};
 use crate::decide::Refusal;
 use crate::fingerprint::{Fingerprint, RecipeId};
-use crate::record::{AfterFailure, Cause, DeadReason, LastError, Record, Retention, State, StateName};
+use crate::record::{AfterFailure, Cause, DeadReason, Input, LastError, Record, Retention, State, StateName};
 use crate::time::Timestamp;
 use crate::words::{AttemptId, Fence, Operation, OperationId};
 
@@ -86,6 +86,12 @@ pub trait Store: Send + Sync + 'static {
     /// reached. `accept_jump` accepts the jump first.
     fn time(&self, accept_jump: bool) -> BoxFuture<'_, Result<(Timestamp, Option<Duration>), StoreError>>;
 
+    /// Makes every later fence higher than `at_least`: for a store that lost records to a backup, so that no fence that
+    /// somebody may have seen is given out again. Never lowers one.
+    ///
+    /// Refused as [`Invalid`](StoreErrorKind::Invalid) above [`Fence::HIGHEST_RAISE`].
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// The secret that keys fingerprints and scope digests: 32 random bytes, made with the store and kept in it.
     fn secret(&self) -> [u8; 32];
 }
@@ -122,6 +128,11 @@ pub struct Claim {
     pub attended: bool,
     /// How long the record lives on after its end.
     pub retention: Retention,
+    /// What a runner can run it with if its claimer does not end it. Kept unless the record has one.
+    pub input: Option<Input>,
+    /// What it belongs to: the operation whose step it is, or the aggregate whose order it keeps. Counts where the
+    /// claim makes the record.
+    pub group: Option<OperationId>,
 }
 
 /// The store's answer to a claim.
@@ -277,6 +288,8 @@ pub struct Filter {
     pub since: Option<Timestamp>,
     /// In its present state since before this time.
     pub before: Option<Timestamp>,
+    /// Of this group. Cheap, however many records there are.
+    pub group: Option<OperationId>,
 }
 
 /// Where the next page begins. Opaque: only the store that made it can read it.
@@ -321,6 +334,8 @@ pub struct Summary {
     pub has_input: bool,
     /// When a person last sent it back from the dead.
     pub redriven: Option<Timestamp>,
+    /// What it belongs to.
+    pub group: Option<OperationId>,
 }
 
 impl Summary {
@@ -352,6 +367,7 @@ impl Summary {
             last_error: record.last_error.clone(),
             has_input: record.input.is_some(),
             redriven: record.redriven,
+            group: record.group,
         }
     }
 }
@@ -374,6 +390,7 @@ impl Filter {
             && self.dead.is_none_or(|reason| summary.dead == Some(reason))
             && self.since.is_none_or(|since| summary.since >= since)
             && self.before.is_none_or(|before| summary.since < before)
+            && self.group.is_none_or(|group| summary.group == Some(group))
     }
 }
 
@@ -441,6 +458,22 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, StoreErrorKind::Unavailable | StoreErrorKind::Full)
     }
+}
+
+/// Whether a store's counter may be raised to `at_least`, for stores to ask first.
+///
+/// # Errors
+/// [`Invalid`](StoreErrorKind::Invalid) above [`Fence::HIGHEST_RAISE`].
+pub fn check_raise(at_least: Fence) -> Result<(), StoreError> {
+    if at_least <= Fence::HIGHEST_RAISE {
+        return Ok(());
+    }
+    let message = format!(
+        "cannot raise the fence to {at_least}: the highest is {}; no store gave out a fence like that, so check where \
+         the number comes from",
+        Fence::HIGHEST_RAISE
+    );
+    Err(StoreError::new(StoreErrorKind::Invalid, message))
 }
 
 impl fmt::Display for StoreError {

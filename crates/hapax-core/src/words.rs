@@ -227,6 +227,10 @@ hexadecimal!(AttemptId);
 pub struct Fence(u64);
 
 impl Fence {
+    /// The highest that a store's counter can be raised to ([`Store::raise_fence`](crate::Store::raise_fence)): half of
+    /// what it can count, since no counter comes that far by itself.
+    pub const HIGHEST_RAISE: Self = Self(1 << 62);
+
     /// The fence from the store's counter.
     #[must_use]
     pub const fn new(number: u64) -> Self {

@@ -16,7 +16,7 @@ mod walk;
 use std::io::{self, Write};
 
 use clap::{Args, Subcommand};
-use hapax::core::{StateName, Summary};
+use hapax::core::{DeadReason, State, StateName, Summary};
 
 use crate::audit;
 use crate::cli::StoreArg;
@@ -204,7 +204,16 @@ async fn show(args: &Show) -> Result<(), Failure> {
     for entry in &entries {
         writeln!(out, "  {}", audit::line(entry))?;
     }
-    let then = if record.input.is_some() {
+    let undone = matches!(
+        record.state,
+        State::Dead {
+            reason: DeadReason::Undone,
+            ..
+        }
+    );
+    let then = if undone {
+        "refused: its compensation has begun"
+    } else if record.input.is_some() {
         "a gateway on this store runs it"
     } else {
         "its next arrival runs it: no input is stored"

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hapax_core::model::Model;
+use hapax_core::store::check_raise;
 use hapax_core::{
     Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
     Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, Swept, Take, Taken, Timestamp,
@@ -111,6 +112,13 @@ impl Store for MemoryStore {
         }
         let clock = self.clock.clone();
         self.step(move |_, now| (now, clock.jump()))
+    }
+
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        match check_raise(at_least) {
+            Ok(()) => self.step(|model, _| model.raise_fence(at_least)),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 
     fn secret(&self) -> [u8; 32] {

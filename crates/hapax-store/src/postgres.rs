@@ -29,6 +29,7 @@ mod writes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hapax_core::store::check_raise;
 use hapax_core::{
     Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
     Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Take, Taken,
@@ -252,6 +253,13 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let (now, _) = self.reads.ask(|pile| pile, ReadStep(None)).await?;
             Ok((now, self.clock.jump()))
+        })
+    }
+
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            check_raise(at_least)?;
+            Ok(desk::raise_fence(&mut *self.desk.lock().await, at_least).await?)
         })
     }
 

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use hapax_core::store::check_raise;
 use hapax_core::{
     Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
     Finished, OperationId, Page, RecipeId, Record, Renewed, Store, StoreError, StoreErrorKind, Swept, Take, Taken,
@@ -361,6 +362,13 @@ impl Store for SqliteStore {
             let now = time.await?;
             Ok((now, self.clock.jump()))
         })
+    }
+
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        match check_raise(at_least) {
+            Ok(()) => self.ask(Request::RaiseFence, at_least),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
     }
 
     fn secret(&self) -> [u8; 32] {

@@ -340,6 +340,8 @@ impl Arrival {
             after_failure: self.options.after_failure,
             attended: self.options.attended,
             retention: self.options.retention,
+            input: None,
+            group: None,
         })
     }
 }

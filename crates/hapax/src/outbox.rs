@@ -196,6 +196,7 @@ impl Outbox {
             input: effect.input(),
             delay: Duration::ZERO,
             retention: self.options.retention,
+            group: effect.group(),
         };
         let enqueued = joint.enqueue(connection, &enqueue).await?;
         entered(effect, enqueued.refusal.as_ref())

@@ -69,6 +69,9 @@ pub struct Handling {
     pub crashes_count: bool,
     /// Who is asked what became of an unknown outcome, in this order.
     pub resolvers: Vec<Arc<dyn Resolver>>,
+    /// Whether one that belongs to a group waits until all older ones of its group are done
+    /// ([`TakeName::ordered`]).
+    pub ordered: bool,
 }
 
 impl fmt::Debug for Handling {
@@ -132,6 +135,7 @@ impl Handled {
             destination,
             crashes_count,
             resolvers,
+            ordered,
         } = &self.handling;
         TakeName {
             name: name.clone(),
@@ -141,6 +145,7 @@ impl Handled {
             tries: destination.policy().limits.tries,
             crashes_count: *crashes_count,
             resolves: !resolvers.is_empty(),
+            ordered: *ordered,
         }
     }
 }
@@ -196,6 +201,7 @@ impl Handling {
             destination,
             crashes_count: true,
             resolvers: Vec::new(),
+            ordered: false,
         }
     }
 }

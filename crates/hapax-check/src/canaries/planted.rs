@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hapax_core::record::{FinishVerdict, RenewVerdict, Tended};
+use hapax_core::store::check_raise;
 use hapax_core::{
     Amended, Amendment, AuditEntry, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence,
     Filter, Finish, Finished, LastError, NotKept, Operation, OperationId, Outcome, Page, RecipeId, Record, Refusal,
@@ -98,6 +99,11 @@ impl Rows {
         let ruling = match verdict(bug, seen, &mut claim, now) {
             Verdict::Run => {
                 let fence = self.next_fence(bug);
+                match (bug, seen) {
+                    (Bug::ClaimForgetsInput, _) => claim.input = None,
+                    (Bug::ClaimKeepsFirstOnly, Some(_)) => claim.input = None,
+                    _ => {}
+                }
                 let (record, lease) = Record::started(seen, &claim, fence, now);
                 self.put(id, record, Record::first_look(&claim, now));
                 Ruling::Won(lease)
@@ -167,6 +173,7 @@ impl Rows {
                     self.rows.remove(&id);
                 } else {
                     self.write(id, *becomes);
+                    self.pass_turn(bug, id, now);
                 }
                 Finished::Applied { now }
             }
@@ -442,6 +449,19 @@ impl Store for Planted {
             self.clock.accept_jump();
         }
         self.step(|_, _, now| (now, self.clock.jump()))
+    }
+
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        if let Err(error) = check_raise(at_least) {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        self.step(|rows, bug, _| {
+            rows.last_fence = match bug {
+                Bug::IgnoresRaise => rows.last_fence,
+                Bug::LowersFence => at_least.get(),
+                _ => rows.last_fence.max(at_least.get()),
+            };
+        })
     }
 
     fn secret(&self) -> [u8; 32] {

@@ -16,7 +16,7 @@ fn resolve_done() -> Amend {
     resolve(Resolution::Done(Outcome::Answer(answer(200, b"found"))))
 }
 
-fn amends() -> [(&'static str, Amend); 7] {
+fn amends() -> [(&'static str, Amend); 8] {
     [
         ("forget", FORGET),
         ("forget-even-unknown", FORGET_EVEN_UNKNOWN),
@@ -25,6 +25,7 @@ fn amends() -> [(&'static str, Amend); 7] {
         ("dead", resolve(Resolution::Dead)),
         ("redrive", Amend::Redrive),
         ("discard", Amend::Discard),
+        ("undo", Amend::Undo),
     ]
 }
 

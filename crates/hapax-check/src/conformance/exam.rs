@@ -122,6 +122,8 @@ impl Exam {
                 replay_for: REPLAY_FOR,
                 remember_for: REMEMBER_FOR,
             },
+            input: None,
+            group: None,
         }
     }
 
@@ -135,7 +137,25 @@ impl Exam {
             input: Input(Bytes::from_static(b"input")),
             delay: Duration::ZERO,
             retention: claim.retention,
+            group: None,
         }
+    }
+
+    /// The same in a group.
+    pub(super) fn lay_in(&self, group: u8, key: &str) -> Enqueue {
+        Enqueue {
+            group: Some(group_of(group)),
+            ..self.lay(key)
+        }
+    }
+
+    /// A take that keeps the order of groups.
+    pub(super) fn take_in_order(&self) -> Take {
+        let mut take = self.take();
+        for name in &mut take.names {
+            name.ordered = true;
+        }
+        take
     }
 
     /// A runner's take, by an attempt of its own, of at most a hundred records of the name `default`, in retry mode
@@ -151,6 +171,7 @@ impl Exam {
                 tries: 5,
                 crashes_count: false,
                 resolves: false,
+                ordered: false,
             }],
             limit: 100,
             alone: false,
@@ -299,6 +320,11 @@ pub(super) fn endings() -> Vec<(&'static str, Finish)> {
         ));
     }
     endings
+}
+
+/// One of the suite's groups.
+pub(super) fn group_of(number: u8) -> OperationId {
+    OperationId::from_bytes([number; 16])
 }
 
 /// An attempt that nobody else has.

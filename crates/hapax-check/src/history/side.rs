@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::{
     AfterFailure, Amend, Amended, Amendment, Answer, AttemptId, Audit, AuditEntry, Census, Claim, Claimed, Enqueue,
-    Enqueued, Fence, Filter, Fingerprint, Finish, Finished, Input, Key, LastError, Lease, Name, Operation, Outcome,
-    RecipeId, Record, Refusal, Renewed, Resolution, Retention, Ruling, Scope, Starter, Store, Summary, Swept, Take,
-    TakeName, Timestamp, Work,
+    Enqueued, Fence, Filter, Fingerprint, Finish, Finished, Input, Key, LastError, Lease, Name, Operation, OperationId,
+    Outcome, RecipeId, Record, Refusal, Renewed, Resolution, Retention, Ruling, Scope, Starter, Store, Summary, Swept,
+    Take, TakeName, Timestamp, Work,
 };
 
 use super::steps::{Change, Ending, Step, Ways};
@@ -128,6 +128,7 @@ impl Side {
                 state,
                 key,
                 dead,
+                group,
                 since,
                 limit,
             } => {
@@ -137,11 +138,18 @@ impl Side {
                     state: *state,
                     key: key.map(|key| key.to_string()),
                     dead: *dead,
+                    group: group.map(self::group),
                     since: since.filter(|(later, _)| *later).map(|(_, seconds)| ago(seconds)),
                     before: since.filter(|(later, _)| !*later).map(|(_, seconds)| ago(seconds)),
                     ..Filter::default()
                 };
                 Told::Listed(self.list(&store, filter, *limit).await?)
+            }
+            Step::RaiseFence(by) => {
+                let at_least = Fence::new(self.highest.get().saturating_add_signed(*by));
+                store.raise_fence(at_least).await?;
+                self.highest = self.highest.max(at_least);
+                Told::Passed
             }
             Step::Pass(_) => Told::Passed,
         })
@@ -156,6 +164,8 @@ impl Side {
             system,
             retry,
             attended,
+            input,
+            group,
             lease_s,
         } = *step
         else {
@@ -171,6 +181,8 @@ impl Side {
             after_failure: mode(retry),
             attended,
             retention: retention(),
+            input: input.then(|| Input(Bytes::copy_from_slice(&[payload, attempt, 1]))),
+            group: group.map(self::group),
         }
     }
 
@@ -180,6 +192,7 @@ impl Side {
             attempt,
             payload,
             delay_s,
+            group,
         } = *step
         else {
             unreachable!("only an enqueue is made into one");
@@ -191,6 +204,7 @@ impl Side {
             input: Input(Bytes::copy_from_slice(&[payload, attempt])),
             delay: Duration::from_secs(delay_s),
             retention: retention(),
+            group: group.map(self::group),
         };
         let Enqueued { now, refusal } = store.enqueue(enqueue).await?;
         let refusal = refusal.map(|refusal| self.refusal(refusal));
@@ -356,6 +370,10 @@ fn operation(key: u8) -> Operation {
     }
 }
 
+fn group(number: u8) -> OperationId {
+    OperationId::from_bytes([number; 16])
+}
+
 fn retention() -> Retention {
     Retention {
         replay_for: Duration::from_secs(1_000),
@@ -378,6 +396,7 @@ fn take(attempt: u8, ways: Ways, lease_s: u64) -> Take {
             tries: ways.tries,
             crashes_count: ways.crashes_count,
             resolves: ways.resolves,
+            ordered: ways.ordered,
         }],
         limit: 1000,
         alone: false,
@@ -398,6 +417,7 @@ fn amendment(change: Change) -> Amendment {
             Change::Dead => resolve(Resolution::Dead),
             Change::Redrive => Amend::Redrive,
             Change::Discard => Amend::Discard,
+            Change::Undo => Amend::Undo,
         },
         fence: None,
         audit: Audit {

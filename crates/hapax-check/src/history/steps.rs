@@ -24,6 +24,10 @@ pub enum Step {
         retry: bool,
         /// Whether a runner looks after it.
         attended: bool,
+        /// Whether it brings what a runner can run it with.
+        input: bool,
+        /// Which group it belongs to.
+        group: Option<u8>,
         /// Seconds of lease.
         lease_s: u64,
     },
@@ -37,6 +41,8 @@ pub enum Step {
         payload: u8,
         /// Seconds until it is due.
         delay_s: u64,
+        /// Which group it belongs to.
+        group: Option<u8>,
     },
     /// Take all there is to take.
     Take {
@@ -105,11 +111,15 @@ pub enum Step {
         key: Option<u8>,
         /// Dead for this reason.
         dead: Option<DeadReason>,
+        /// Of one group only.
+        group: Option<u8>,
         /// In its state since so many seconds ago or later, or since earlier.
         since: Option<(bool, u64)>,
         /// Records a page.
         limit: usize,
     },
+    /// Raise the fence to this much over, or under, the highest given out.
+    RaiseFence(i64),
     /// Let time pass.
     Pass(Duration),
 }
@@ -125,6 +135,8 @@ pub struct Ways {
     pub resolves: bool,
     /// Whether a lapsed run is retried.
     pub retry: bool,
+    /// Whether the order of groups is kept.
+    pub ordered: bool,
 }
 
 /// What is done to a record in a history.
@@ -142,6 +154,8 @@ pub enum Change {
     Redrive,
     /// Close it.
     Discard,
+    /// Begin its compensation.
+    Undo,
 }
 
 /// How a run ends in a history.
@@ -178,6 +192,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Sweep),
         1 => key().prop_map(|key| Step::Read { key }),
         1 => list(),
+        1 => (-2..3_i64).prop_map(Step::RaiseFence),
         6 => pass(),
     ]
 }
@@ -185,9 +200,9 @@ fn step() -> impl Strategy<Value = Step> {
 fn claim() -> impl Strategy<Value = Step> {
     let payload = prop_oneof![9 => Just(0_u8), 1 => Just(1_u8)];
     let recipe = prop_oneof![19 => Just(0_usize), 1 => Just(1_usize)];
-    let numbers = (key(), 0..5_u8, payload, recipe);
-    (numbers, any::<[bool; 3]>(), seconds()).prop_map(|(numbers, [system, retry, attended], lease_s)| {
-        let (key, attempt, payload, recipe) = numbers;
+    let numbers = (key(), 0..5_u8, payload, recipe, group());
+    (numbers, any::<[bool; 4]>(), seconds()).prop_map(|(numbers, [system, retry, attended, input], lease_s)| {
+        let (key, attempt, payload, recipe, group) = numbers;
         Step::Claim {
             key,
             attempt,
@@ -196,6 +211,8 @@ fn claim() -> impl Strategy<Value = Step> {
             system,
             retry,
             attended,
+            input,
+            group,
             lease_s,
         }
     })
@@ -204,11 +221,12 @@ fn claim() -> impl Strategy<Value = Step> {
 fn enqueue() -> impl Strategy<Value = Step> {
     let payload = prop_oneof![9 => Just(0_u8), 1 => Just(1_u8)];
     let delay = prop_oneof![2 => Just(0), 1 => seconds()];
-    (key(), 0..5_u8, payload, delay).prop_map(|(key, attempt, payload, delay_s)| Step::Enqueue {
+    (key(), 0..5_u8, payload, delay, group()).prop_map(|(key, attempt, payload, delay_s, group)| Step::Enqueue {
         key,
         attempt,
         payload,
         delay_s,
+        group,
     })
 }
 
@@ -223,11 +241,12 @@ fn take() -> impl Strategy<Value = Step> {
 }
 
 fn ways() -> impl Strategy<Value = Ways> {
-    (1..5_u32, any::<[bool; 3]>()).prop_map(|(tries, [crashes_count, resolves, retry])| Ways {
+    (1..5_u32, any::<[bool; 4]>()).prop_map(|(tries, [crashes_count, resolves, retry, ordered])| Ways {
         tries,
         crashes_count,
         resolves,
         retry,
+        ordered,
     })
 }
 
@@ -239,6 +258,7 @@ fn amend() -> impl Strategy<Value = Step> {
         1 => Just(Change::Dead),
         3 => Just(Change::Redrive),
         1 => Just(Change::Discard),
+        1 => Just(Change::Undo),
     ];
     let guard = prop_oneof![3 => Just(None), 1 => run().prop_map(Some)];
     (key(), change, guard).prop_map(|(key, change, guard)| Step::Amend { key, change, guard })
@@ -248,11 +268,12 @@ fn list() -> impl Strategy<Value = Step> {
     let state = prop::option::of(prop::sample::select(StateName::ALL));
     let dead = prop_oneof![4 => Just(None), 1 => prop::sample::select(DeadReason::ALL).prop_map(Some)];
     let since = prop::option::of((any::<bool>(), seconds()));
-    let filters = (state, prop::option::of(key()), dead, since);
-    (filters, 1..4_usize).prop_map(|((state, key, dead, since), limit)| Step::List {
+    let filters = (state, prop::option::of(key()), dead, group(), since);
+    (filters, 1..4_usize).prop_map(|((state, key, dead, group, since), limit)| Step::List {
         state,
         key,
         dead,
+        group,
         since,
         limit,
     })
@@ -273,6 +294,11 @@ fn key() -> impl Strategy<Value = u8> {
     0..3_u8
 }
 
+/// Mostly the same, so that there is a line to wait in.
+fn group() -> impl Strategy<Value = Option<u8>> {
+    prop_oneof![2 => Just(None), 3 => Just(Some(0_u8)), 1 => Just(Some(1_u8))]
+}
+
 fn run() -> impl Strategy<Value = usize> {
     prop_oneof![4 => Just(0_usize), 3 => 0..4_usize]
 }
@@ -285,7 +311,8 @@ fn seconds() -> impl Strategy<Value = u64> {
 /// (5,000 s), and the sweeper's first look.
 fn pass() -> impl Strategy<Value = Step> {
     let millis = prop::sample::select(vec![
-        1, 999, 5_000, 10_000, 10_000, 20_000, 29_999, 30_000, 100_000, 999_999, 1_000_000, 1_100_000, 5_000_000,
+        1, 999, 5_000, 10_000, 10_000, 20_000, 29_999, 30_000, 60_000, 100_000, 999_999, 1_000_000, 1_100_000,
+        5_000_000,
     ]);
     millis.prop_map(|millis| Step::Pass(Duration::from_millis(millis)))
 }

@@ -38,6 +38,7 @@ pub(super) fn runner(engine: &Engine, destination: &Destination, plan: &Plan, po
         let mut handling = Handling::new(name, destination.clone());
         handling.run = plan.run_options(plan.mode_of(kind));
         handling.crashes_count = plan.crashes_count;
+        handling.ordered = plan.grouped;
         if plan.resolves {
             handling.resolvers.push(Arc::new(Probe {
                 post: post.clone(),

@@ -98,6 +98,9 @@ impl Store for Breaking {
     fn time(&self, accept_jump: bool) -> BoxFuture<'_, Result<(Timestamp, Option<Duration>), StoreError>> {
         self.inner.time(accept_jump)
     }
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.raise_fence(at_least)
+    }
     fn secret(&self) -> [u8; 32] {
         self.inner.secret()
     }

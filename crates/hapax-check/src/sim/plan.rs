@@ -99,6 +99,10 @@ pub(super) struct Plan {
     pub(super) corrections: u64,
     /// Whether nothing goes wrong but what poison does.
     pub(super) calm: bool,
+    /// Whether operations belong to groups of two, whose order the runners keep.
+    pub(super) grouped: bool,
+    /// Whether clients' claims bring what a runner can run them with.
+    pub(super) brings: bool,
     retention: Retention,
     /// What becomes of each operation's failures: all hold, all retry, or by name.
     modes: u64,
@@ -169,6 +173,8 @@ impl Plan {
             },
             corrections: some(600, 2, 24),
             calm: false,
+            grouped: false,
+            brings: false,
             retention: Retention {
                 // Short, so that answers expire while the world runs.
                 replay_for: Duration::from_secs(if short { 10 } else { 25 }),
@@ -188,6 +194,10 @@ impl Plan {
         }
         if calm {
             plan.calm_down(dice);
+        } else {
+            // Where a sweep forgets the dead, whom they held up begins when all should be over.
+            plan.grouped = dice.chance(350) && plan.retention.remember_for > SETTLING * 10;
+            plan.brings = plan.runners && dice.chance(250);
         }
         plan
     }
@@ -214,6 +224,12 @@ impl Plan {
         // A run that outlives its first heartbeat has other suspects beside it: then their crashes cost its tries.
         self.runner_thinks = self.runner_thinks.min(LEASE / 10);
         self.retention.remember_for = Duration::from_secs(36_000);
+    }
+
+    /// What the operation with this number belongs to.
+    pub(super) fn group(&self, number: usize) -> Option<OperationId> {
+        let group = OperationId::from_bytes([(number / 2) as u8; 16]);
+        self.grouped.then_some(group)
     }
 
     pub(super) fn mode(&self, operation: usize) -> AfterFailure {
@@ -269,7 +285,13 @@ impl Plan {
         } else {
             Duration::ZERO
         };
-        if self.runners { poison + jumps } else { Duration::ZERO }
+        // The second of a group begins when the first is over.
+        let lines = if self.grouped { SETTLING + jumps } else { Duration::ZERO };
+        if self.runners {
+            poison + jumps + lines
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// No faults any more.

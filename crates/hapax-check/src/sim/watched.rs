@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use hapax_core::{
     Amended, Amendment, AuditPage, BoxFuture, Census, Claim, Claimed, Cursor, Enqueue, Enqueued, Fence, Filter, Finish,
-    Finished, Lease, OperationId, Page, RecipeId, Record, Renewed, Ruling, Store, StoreError, Swept, Take, Taken,
-    Timestamp,
+    Finished, Input, Lease, OperationId, Page, RecipeId, Record, Renewed, Ruling, StateName, Store, StoreError, Swept,
+    Take, Taken, Timestamp, Work,
 };
 
+use super::plan::Plan;
 use super::post::{Item, Post};
 
 /// Something that the store carried out.
@@ -38,6 +39,11 @@ pub(super) enum Step {
         record: Option<Record>,
     },
     Took(Taken),
+    /// A take started it although another of its group is before it.
+    Overtook {
+        id: OperationId,
+        before: OperationId,
+    },
     Amended {
         id: OperationId,
         amendment: Amendment,
@@ -59,11 +65,35 @@ pub(super) struct Watched {
     post: Post,
     /// All operations that there can be.
     ids: Arc<[OperationId]>,
+    plan: Plan,
 }
 
 impl Watched {
-    pub(super) fn new(inner: Arc<dyn Store>, post: Post, ids: Arc<[OperationId]>) -> Self {
-        Self { inner, post, ids }
+    pub(super) fn new(inner: Arc<dyn Store>, post: Post, ids: Arc<[OperationId]>, plan: &Plan) -> Self {
+        let plan = plan.clone();
+        Self { inner, post, ids, plan }
+    }
+
+    fn number(&self, id: OperationId) -> Option<usize> {
+        self.ids.iter().position(|known| *known == id)
+    }
+
+    /// What of a started record's group is before it.
+    async fn overtaken(&self, record: &Record) -> Result<Option<OperationId>, StoreError> {
+        if record.group.is_none() {
+            return Ok(None);
+        }
+        let filter = Filter {
+            group: record.group,
+            ..Filter::default()
+        };
+        let page = self.inner.list(filter, None, 1000).await?;
+        let mut older = page
+            .records
+            .iter()
+            .take_while(|other| other.operation != record.operation);
+        let open = older.find(|other| other.state != StateName::Done);
+        Ok(open.map(|other| other.operation.id()))
     }
 
     fn tell(&self, step: Step) {
@@ -76,9 +106,14 @@ impl Watched {
 }
 
 impl Store for Watched {
-    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, StoreError>> {
+    fn claim(&self, mut claim: Claim) -> BoxFuture<'_, Result<Claimed, StoreError>> {
         Box::pin(async move {
             let id = claim.operation.id();
+            if let Some(number) = self.number(id) {
+                claim.group = self.plan.group(number);
+                let payload = claim.fingerprint.digest()[0];
+                claim.input = self.plan.brings.then(|| Input(vec![number as u8, payload].into()));
+            }
             let claimed = self.inner.claim(claim).await?;
             if let Ruling::Won(lease) = claimed.ruling {
                 let now = claimed.now;
@@ -123,9 +158,10 @@ impl Store for Watched {
         self.inner.list(filter, after, limit)
     }
 
-    fn enqueue(&self, enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
+    fn enqueue(&self, mut enqueue: Enqueue) -> BoxFuture<'_, Result<Enqueued, StoreError>> {
         Box::pin(async move {
             let id = enqueue.operation.id();
+            enqueue.group = self.number(id).and_then(|number| self.plan.group(number));
             let enqueued = self.inner.enqueue(enqueue).await?;
             if enqueued.refusal.is_none() {
                 let (now, record) = (enqueued.now, self.record(id).await?);
@@ -138,6 +174,14 @@ impl Store for Watched {
     fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
         Box::pin(async move {
             let taken = self.inner.take(take).await?;
+            for work in &taken.work {
+                if let Work::Run(record, _) = work
+                    && let Some(before) = self.overtaken(record).await?
+                {
+                    let id = record.operation.id();
+                    self.tell(Step::Overtook { id, before });
+                }
+            }
             if !taken.work.is_empty() || !taken.ended.is_empty() {
                 self.tell(Step::Took(taken.clone()));
             }
@@ -208,6 +252,10 @@ impl Store for Watched {
 
     fn time(&self, accept_jump: bool) -> BoxFuture<'_, Result<(Timestamp, Option<Duration>), StoreError>> {
         self.inner.time(accept_jump)
+    }
+
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.raise_fence(at_least)
     }
 
     fn secret(&self) -> [u8; 32] {

@@ -9,7 +9,7 @@ use std::hash::Hasher;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hapax_core::{BoxFuture, Fence, OperationId, Record, StateName, Store, Summary, Timestamp};
+use hapax_core::{BoxFuture, Fence, Filter, OperationId, Record, StateName, Store, Summary, Timestamp};
 use hapax_store::MemoryStore;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -203,7 +203,7 @@ impl World {
         let mut faults = self.plan.store.clone();
         faults.outage = self.outage;
         let post = self.post.of(number);
-        let watched = Watched::new(Arc::clone(&self.store), post.clone(), Arc::clone(&self.ids));
+        let watched = Watched::new(Arc::clone(&self.store), post.clone(), Arc::clone(&self.ids), &self.plan);
         let store = Faulty::new(Arc::new(watched), self.dice.bits(), faults).with_later(later);
         self.laws.node_starts(number);
         Node::start(
@@ -306,10 +306,36 @@ impl World {
         }
     }
 
+    /// Whether one that is dead, unknown, or left to its next arrival is before it in its group.
+    fn is_held_up(&self, record: &Record) -> bool {
+        let filter = Filter {
+            group: record.group,
+            ..Filter::default()
+        };
+        let Some(page) = record.group.map(|_| self.store.list(filter, None, 1000)) else {
+            return false;
+        };
+        let page = match self.runtime.block_on(page) {
+            Ok(page) => page,
+            Err(_) => return false,
+        };
+        let mut older = page
+            .records
+            .iter()
+            .take_while(|other| other.operation != record.operation);
+        older.any(|other| match other.state {
+            StateName::Dead => true,
+            StateName::Unknown => !self.plan.resolves,
+            StateName::Running | StateName::Waiting => !other.has_input,
+            StateName::Done => false,
+        })
+    }
+
     fn is_unsettled(&mut self) -> bool {
         (0..self.plan.operations).any(|number| {
             let record = self.record(operation(number).id());
-            self.laws.is_unsettled(record.as_ref(), self.time.now())
+            let held_up = record.as_ref().is_some_and(|record| self.is_held_up(record));
+            self.laws.is_unsettled(record.as_ref(), self.time.now(), held_up)
         })
     }
 
@@ -323,7 +349,8 @@ impl World {
         for number in 0..self.plan.operations {
             let record = self.record(operation(number).id());
             let now = self.time.now();
-            self.laws.judge(number, record.as_ref(), now);
+            let held_up = record.as_ref().is_some_and(|record| self.is_held_up(record));
+            self.laws.judge(number, record.as_ref(), now, held_up);
             // As a listing shows it: a lapsed claim is no longer in progress, though nobody has asked again.
             match record.map(|record| Summary::of(&record, now).state) {
                 Some(StateName::Unknown) => self.report.counts.unknown += 1,

@@ -54,7 +54,18 @@ impl Record {
                 },
                 State::Dead { .. },
             ) => State::Done(outcome.clone()),
+            (
+                Amend::Redrive,
+                State::Dead {
+                    reason: DeadReason::Undone,
+                    ..
+                },
+            ) => return AmendVerdict::Refuse(state),
             (Amend::Redrive, State::Dead { .. }) => State::Waiting { due: now },
+            (Amend::Undo, State::Dead { answer, .. }) => State::Dead {
+                reason: DeadReason::Undone,
+                answer: answer.clone(),
+            },
             (Amend::Discard, State::Dead { .. }) => State::Done(Outcome::NotKept(NotKept::Discarded)),
             _ => return AmendVerdict::Refuse(state),
         };

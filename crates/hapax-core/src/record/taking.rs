@@ -1,10 +1,12 @@
 //! What a runner does with records, and how they are laid before it.
 
+use std::time::Duration;
+
 use super::{DeadReason, Record, State};
 use crate::decide::Refusal;
 use crate::store::{Claim, Enqueue, Lease, Starter, Take, TakeName};
 use crate::time::Timestamp;
-use crate::words::Fence;
+use crate::words::{Fence, OperationId};
 
 /// What [`Record::enqueue`] decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,7 @@ impl Record {
                 input: Some(enqueue.input.clone()),
                 last_error: None,
                 redriven: None,
+                group: enqueue.group,
                 wake_at: Some(due),
                 state: State::Waiting { due },
             }));
@@ -102,9 +105,33 @@ impl Record {
         now.after(enqueue.delay).after(enqueue.retention.replay_for)
     }
 
-    /// What a runner that handles this record's name has to do with it, once its [`wake_at`](Self::wake_at) has come.
+    /// The pause of one that has to wait for the one record before it: bounds what it costs if the end of that one fails
+    /// to wake it.
+    pub const TURN_PAUSE: Duration = Duration::from_secs(5);
+    /// The pause of one with more before it: many can wait like that, and each look costs a write.
+    pub const LINE_PAUSE: Duration = Duration::from_secs(60);
+
+    /// The group in which the record has to wait for its turn, if any.
     #[must_use]
-    pub fn take(&self, take: &Take, name: &TakeName, fence: Fence, now: Timestamp) -> TakeVerdict {
+    pub fn line(&self, name: &TakeName) -> Option<OperationId> {
+        self.group.filter(|_| name.ordered)
+    }
+
+    /// When its runner should look at the next record of a group, whose turn may have come since one before it is done:
+    /// as if it had not been put off, so that it passes those that became due after it. `None` if it does not wait for
+    /// its turn.
+    #[must_use]
+    pub fn turn(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.state {
+            State::Waiting { due } if due <= now && self.input.is_some() => Some(due),
+            _ => None,
+        }
+    }
+
+    /// What a runner that handles this record's name has to do with it, once its [`wake_at`](Self::wake_at) has come.
+    /// `before` is how many older records of its [`line`](Self::line) are not done; more than two count as two.
+    #[must_use]
+    pub fn take(&self, take: &Take, name: &TakeName, before: usize, fence: Fence, now: Timestamp) -> TakeVerdict {
         if let Some(at) = self.wake_at.filter(|at| *at > now) {
             return TakeVerdict::Later(at);
         }
@@ -124,6 +151,13 @@ impl Record {
                 TakeVerdict::Later(Timestamp::FOREVER)
             }
             State::Waiting { due } if *due > now => TakeVerdict::Later(*due),
+            State::Running { .. } | State::Waiting { .. } if before > 0 => {
+                TakeVerdict::Later(now.after(if before == 1 {
+                    Self::TURN_PAUSE
+                } else {
+                    Self::LINE_PAUSE
+                }))
+            }
             State::Waiting { .. } => record.start(take, name, fence, now),
             State::Running { starter, .. } => record.after_crash(*starter, name).start(take, name, fence, now),
             State::Unknown { .. } if name.resolves => {
@@ -176,6 +210,8 @@ impl Record {
             after_failure: name.after_failure,
             attended: true,
             retention: self.retention,
+            input: None,
+            group: None,
         };
         let (record, lease) = Self::started(Some(self), &claim, fence, now);
         TakeVerdict::Run(Box::new(record), lease)

@@ -19,6 +19,7 @@ fn a_first_start() {
         input: None,
         last_error: None,
         redriven: None,
+        group: None,
         wake_at: None,
         state: State::Running {
             deadline: at(1030),
@@ -100,6 +101,71 @@ fn a_runner_looks_at_the_deadline_of_what_it_attends_or_can_run() {
         let claim = Claim { attended, ..claim() };
         let (record, _) = Record::started(before, &claim, Fence::new(9), at(1000));
         assert_eq!(record.wake_at, wake_at, "attended {attended}, {before:?}");
+    }
+}
+
+#[test]
+fn a_claims_input_is_kept_unless_there_is_one() {
+    let claim = Claim {
+        input: Some(Input(bytes::Bytes::from_static(b"new"))),
+        ..claim()
+    };
+    let plain = record(waiting(0), 0);
+    let stored = with_input(plain.clone(), 0);
+    for (before, kept) in [
+        (None, &claim.input),
+        (Some(&plain), &claim.input),
+        (Some(&stored), &stored.input),
+    ] {
+        let (record, _) = Record::started(before, &claim, Fence::new(9), at(1000));
+        assert_eq!((&record.input, record.wake_at), (kept, Some(at(1030))), "{before:?}");
+    }
+}
+
+#[test]
+fn a_group_is_given_once_and_what_is_in_one_stays_findable() {
+    let claim = Claim {
+        group: Some(group()),
+        ..claim()
+    };
+    let (member, _) = Record::started(None, &claim, Fence::new(9), at(0));
+    assert_eq!(
+        (member.group, member.wake_at),
+        (Some(group()), Some(Timestamp::FOREVER))
+    );
+    let stranger = Claim {
+        group: Some(OperationId::from_bytes([7; 16])),
+        ..claim.clone()
+    };
+    let (again, _) = Record::started(Some(&member), &stranger, Fence::new(9), at(0));
+    assert_eq!((again.group, again.wake_at), (Some(group()), Some(Timestamp::FOREVER)));
+    let loner = record(waiting(0), 0);
+    let (again, _) = Record::started(Some(&loner), &claim, Fence::new(9), at(0));
+    assert_eq!((again.group, again.wake_at), (None, None));
+    let attended = Claim {
+        attended: true,
+        ..claim
+    };
+    let (record, _) = Record::started(None, &attended, Fence::new(9), at(0));
+    assert_eq!(record.wake_at, Some(at(LEASE_MS)));
+    // Nobody attends it: what became of it is a person's to say.
+    let lapsed = member.lapsed(at(LEASE_MS)).unwrap();
+    assert_eq!(
+        (lapsed.group, lapsed.wake_at),
+        (Some(group()), Some(Timestamp::FOREVER))
+    );
+    let ambiguous = Finish::Unknown {
+        answer: None,
+        last_error: None,
+    };
+    for (finish, wake_at) in [
+        (ambiguous, Some(Timestamp::FOREVER)),
+        (Finish::Done(Outcome::NotKept(NotKept::TooLarge)), None),
+    ] {
+        let FinishVerdict::Becomes(after) = member.finish(Fence::new(9), &finish, at(1)) else {
+            panic!("refused");
+        };
+        assert_eq!((after.group, after.wake_at), (Some(group()), wake_at));
     }
 }
 
@@ -335,6 +401,6 @@ fn text_codes_are_stable_and_round_trip() {
     round_trip!(Starter: "caller", "system", "alone");
     round_trip!(AfterFailure: "hold", "retry");
     round_trip!(Cause: "lapsed", "ambiguous");
-    round_trip!(DeadReason: "exhausted", "poison", "mismatch", "refused");
+    round_trip!(DeadReason: "exhausted", "poison", "mismatch", "refused", "undone");
     round_trip!(NotKept: "expired", "too-large", "discarded");
 }

@@ -35,10 +35,13 @@ pub enum Amend {
         /// How long after the attempt was cut off "it did not happen" counts.
         settle: Duration,
     },
-    /// Send a dead letter back: to the runner, or, where no input is stored, to its next arrival.
+    /// Send a dead letter back: to the runner, or, where no input is stored, to its next arrival. Refused once its
+    /// compensation has begun.
     Redrive,
     /// Close a dead letter: done, without an answer.
     Discard,
+    /// Say that the compensation of a dead letter has begun: it stays dead, for that reason, and cannot be redriven.
+    Undo,
 }
 
 impl Amend {
@@ -66,6 +69,7 @@ impl Amend {
             },
             Self::Redrive => "redrive",
             Self::Discard => "discard",
+            Self::Undo => "undo",
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::decide::Refusal;
 use crate::fingerprint::Fingerprint;
 use crate::record::{AfterFailure, Input, Record, Retention};
 use crate::time::Timestamp;
-use crate::words::{AttemptId, Name, Operation, Scope};
+use crate::words::{AttemptId, Name, Operation, OperationId, Scope};
 
 /// An operation to be run by a runner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub struct Enqueue {
     pub delay: Duration,
     /// How long the record lives on after its end.
     pub retention: Retention,
+    /// What it belongs to: the operation whose step it is, or the aggregate whose order it keeps. Counts where the
+    /// record is new.
+    pub group: Option<OperationId>,
 }
 
 /// The store's answer to an [`Enqueue`].
@@ -51,6 +54,12 @@ pub struct Take {
     pub again: bool,
 }
 
+impl Take {
+    /// About how many records a take puts off before it ends with [`Taken::more`], however much is due: those that wait
+    /// for their turn can be many.
+    pub const MOST_PUT_OFF: usize = 512;
+}
+
 /// How a runner treats the records of one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakeName {
@@ -68,6 +77,9 @@ pub struct TakeName {
     pub crashes_count: bool,
     /// Whether the runner can find out what became of an unknown outcome.
     pub resolves: bool,
+    /// Whether a record of a group has to wait until all older ones of its group, of whatever name, are done. Age is the
+    /// order in which a store made them: of two that are made by transactions which overlap, either can be the older.
+    pub ordered: bool,
 }
 
 impl TakeName {

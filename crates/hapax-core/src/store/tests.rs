@@ -81,16 +81,19 @@ fn a_summary_shows_the_record_without_its_answer() {
         last_error: None,
         has_input: false,
         redriven: None,
+        group: None,
     };
     assert_eq!(summary(lapsed), expected);
     let mut carrying = with_input(record(dead(DeadReason::Poison), 4), 0);
     (carrying.last_error, carrying.redriven) = (failure("refused"), Some(at(2)));
+    carrying.group = Some(group());
     let expected = Summary {
         state: StateName::Dead,
         dead: Some(DeadReason::Poison),
         last_error: failure("refused"),
         has_input: true,
         redriven: Some(at(2)),
+        group: Some(group()),
         ..expected
     };
     assert_eq!(Summary::of(&carrying, at(49)), expected);
@@ -157,7 +160,10 @@ fn a_lapsed_claim_is_listed_as_unknown() {
 
 #[test]
 fn a_filter_needs_all_its_parts() {
-    let summary = summary(dead(DeadReason::Poison));
+    let summary = Summary {
+        group: Some(group()),
+        ..summary(dead(DeadReason::Poison))
+    };
     let text = |text: &str| Some(text.to_owned());
     let right = Filter {
         state: Some(StateName::Dead),
@@ -167,10 +173,11 @@ fn a_filter_needs_all_its_parts() {
         dead: Some(DeadReason::Poison),
         since: Some(at(4)),
         before: Some(at(5)),
+        group: Some(group()),
     };
     assert!(Filter::default().holds(&summary));
     assert!(right.holds(&summary));
-    let wrong: [fn(&mut Filter); 7] = [
+    let wrong: [fn(&mut Filter); 8] = [
         |filter| filter.state = Some(StateName::Done),
         |filter| filter.scope = Some("n".into()),
         |filter| filter.name = Some("k".into()),
@@ -178,6 +185,7 @@ fn a_filter_needs_all_its_parts() {
         |filter| filter.dead = Some(DeadReason::Refused),
         |filter| filter.since = Some(at(5)),
         |filter| filter.before = Some(at(4)),
+        |filter| filter.group = Some(OperationId::from_bytes([7; 16])),
     ];
     for spoil in wrong {
         let mut filter = right.clone();
@@ -202,9 +210,18 @@ fn each_amendment_has_its_word_and_only_one_says_it_did_not_happen() {
         (resolve(Resolution::Dead), "resolve-dead", false),
         (Amend::Redrive, "redrive", false),
         (Amend::Discard, "discard", false),
+        (Amend::Undo, "undo", false),
     ] {
         assert_eq!((amend.as_str(), amend.is_not_done()), (word, not_done));
     }
+}
+
+#[test]
+fn a_fence_is_not_raised_out_of_reach() {
+    assert!(check_raise(Fence::HIGHEST_RAISE).is_ok());
+    let error = check_raise(Fence::new(Fence::HIGHEST_RAISE.get() + 1)).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid);
+    assert!(error.to_string().contains("4611686018427387905"), "{error}");
 }
 
 #[test]

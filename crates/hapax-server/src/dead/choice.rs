@@ -18,7 +18,7 @@ pub(super) struct Filters {
     /// Only of this scope
     #[arg(long)]
     scope: Option<String>,
-    /// Only dead for this reason: exhausted, poison, mismatch or refused
+    /// Only dead for this reason: exhausted, poison, mismatch, refused or undone
     #[arg(long, value_name = "WHY", value_parser = dead_reason)]
     dead_reason: Option<DeadReason>,
     /// Only with this error, as `hapax dead ls --group` shows it
@@ -198,6 +198,7 @@ impl Matching {
             dead: filters.dead_reason,
             since: filters.newer_than.map(ago),
             before: [before, old_enough].into_iter().flatten().min(),
+            group: None,
         };
         Self {
             filter,

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use clap::Args;
-use hapax::core::{Amend, Store};
+use hapax::core::{Amend, DeadReason, Store};
 use serde_json::Value;
 
 use super::choice::{Choice, Chosen};
 use super::pace::{Pace, Rate};
 use super::progress::Progress;
 use super::stop::Stop;
-use super::tally::{Step, Tally};
+use super::tally::{Step, Tally, UNDONE};
 use super::walk::{Cut, Walk};
 use crate::audit::Why;
 use crate::cli::StoreArg;
@@ -138,12 +138,20 @@ impl Job {
         let mut pages = chosen.pages();
         while let Some(page) = pages.next(store).await? {
             for summary in &page {
-                plan.add(match (&self.amend, summary.has_input) {
-                    (Amend::Discard, _) => Step::Discard,
-                    (_, true) => Step::Run,
-                    (_, false) => Step::Release,
+                plan.add(match (&self.amend, summary.dead, summary.has_input) {
+                    (Amend::Discard, ..) => Step::Discard,
+                    (_, Some(DeadReason::Undone), _) => Step::Skip(UNDONE),
+                    (.., true) => Step::Run,
+                    (.., false) => Step::Release,
                 });
             }
+        }
+        if plan.changed() == 0 && !plan.is_empty() {
+            return Err(Failure::new(
+                Exit::Failed,
+                "compensation has begun for all that fit, so that none can be redriven: what they did is being undone; \
+                 close them with hapax dead discard, and ask for what is still wanted with a new key",
+            ));
         }
         if plan.changed() == 0 {
             return Err(Failure::new(

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hapax::core::Amended;
+use hapax::core::{Amended, StateName};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
+
+/// What is skipped by a redrive although it is dead.
+pub(super) const UNDONE: &str = "undone";
 
 /// What became of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ impl Step {
             Amended::Became(record) if record.input.is_some() => Self::Run,
             Amended::Became(_) => Self::Release,
             Amended::Absent => Self::Skip("forgotten"),
+            // A dead letter that cannot be redriven or closed is one whose compensation has begun.
+            Amended::Refused(StateName::Dead) => Self::Skip(UNDONE),
             Amended::Refused(state) | Amended::Changed(state) => Self::Skip(state.as_str()),
             Amended::Forgotten | Amended::Unsettled(_) => {
                 return Err(Failure::new(
@@ -105,9 +110,16 @@ impl Tally {
         if self.skipped.is_empty() {
             sentence.push('0');
         } else {
-            let parts: Vec<String> = self.skipped.iter().map(|(state, n)| format!("{n} {state}")).collect();
+            let parts: Vec<String> = self.skipped.iter().map(|(state, n)| part(state, *n)).collect();
             sentence.push_str(&parts.join(", "));
         }
         sentence
+    }
+}
+
+fn part(state: &str, n: u64) -> String {
+    match state {
+        UNDONE => format!("{n} {state} (compensation has begun)"),
+        _ => format!("{n} {state}"),
     }
 }

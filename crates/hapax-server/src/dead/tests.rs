@@ -34,6 +34,8 @@ async fn dies(store: &MemoryStore, attempt: u8) {
         after_failure: AfterFailure::Hold,
         attended: false,
         retention: Retention::default(),
+        input: None,
+        group: None,
     };
     let Ruling::Won(lease) = store.claim(claim).await.unwrap().ruling else {
         panic!("attempt {attempt} was refused");

@@ -485,17 +485,30 @@ fn what_cannot_be_redriven_is_told_why() {
         (&["--all", "--before", "noon"], &["is no time", "2026-01-31T08:00:00Z"]),
         (
             &["--all", "--dead-reason", "tired"],
-            &["exhausted, poison, mismatch, refused"],
+            &["exhausted, poison, mismatch, refused, undone"],
         ),
     ] {
         refused(&redrive(&shelf, arguments), 2, texts);
     }
+    shelf.undo("pay-2");
+    let begun = redrive(&shelf, &["pay-2"]);
+    refused(&begun, 1, &["compensation has begun", "hapax dead discard"]);
+    let dry = redrive(&shelf, &["--all", "--dry-run"]);
+    let skipped = "would be skipped: 1 undone (compensation has begun)";
+    assert!(dry.stdout.contains(skipped), "{dry:?}");
+    let shown = shelf.hapax(&["dead", "show", "pay-2"]).stdout;
+    assert!(shown.contains("refused: its compensation has begun"), "{shown}");
     let unexplained = shelf.hapax(&["dead", "redrive", "--all"]);
     refused(&unexplained, 2, &["say why with --reason TEXT"]);
     let nothing = redrive(&shelf, &["--all", "--route", "other"]);
     refused(&nothing, 1, &["no dead letter fits"]);
     assert_eq!(count(&shelf, "dead"), 4);
-    assert_eq!(shelf.hapax(&["audit"]).stdout, "");
+    let audit = shelf.hapax(&["audit"]).stdout;
+    assert_eq!(
+        (audit.matches(" -> ").count(), audit.contains("undo")),
+        (1, true),
+        "{audit}"
+    );
 }
 
 #[test]

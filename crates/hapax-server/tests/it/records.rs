@@ -138,7 +138,10 @@ fn migrations_go_up_and_down() {
     let up = migrate(&[]);
     assert_eq!(
         (up.code, up.stdout.as_str()),
-        (0, "applied migration 1 (records)\napplied migration 2 (queue)\n"),
+        (
+            0,
+            "applied migration 1 (records)\napplied migration 2 (queue)\napplied migration 3 (groups)\n"
+        ),
         "{up:?}"
     );
     assert_eq!(migrate(&[]).stdout, "nothing to do\n");
@@ -154,7 +157,7 @@ fn migrations_go_up_and_down() {
     );
     assert_eq!(
         migrate(&["--dry-run", "--to", "0"]).stdout,
-        "would revert migration 2 (queue)\nwould revert migration 1 (records)\n"
+        "would revert migration 3 (groups)\nwould revert migration 2 (queue)\nwould revert migration 1 (records)\n"
     );
     let status = hapax(&["migrate", "status", "--store", &store]);
     assert!(
@@ -164,7 +167,7 @@ fn migrations_go_up_and_down() {
     assert_eq!(migrate(&["--to", "7"]).code, 2);
     assert_eq!(
         migrate(&["--to", "0"]).stdout,
-        "reverted migration 1 (records)\nreverted migration 2 (queue)\n"
+        "reverted migration 1 (records)\nreverted migration 2 (queue)\nreverted migration 3 (groups)\n"
     );
     let unusable = hapax(&["records", "ls", "--store", &store]);
     assert_eq!(unusable.code, 3, "{unusable:?}");

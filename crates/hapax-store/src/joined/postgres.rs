@@ -37,8 +37,10 @@ macro_rules! statements {
 
 statements! {
     CLAIM_FRESH = store::CLAIM_FRESH,
+    CLAIM_CARRYING = store::CLAIM_CARRYING,
     CLAIM = store::CLAIM,
     FINISH = store::FINISH,
+    PASS_TURN = store::PASS_TURN,
     ENQUEUE = store::ENQUEUE,
     READ = store::READ,
     WRITE = store::WRITE,
@@ -98,8 +100,8 @@ impl<C: Connection + ?Sized> Session<'_, C> {
     }
 }
 
-/// The parameters of either statement that claims.
-fn claim_values<'a>(claim: &'a Claim, id: &'a OperationId) -> [Value<'a>; 15] {
+/// The parameters of the statements that claim; the last two are not for `claim_fresh.sql`.
+fn claim_values<'a>(claim: &'a Claim, id: &'a OperationId) -> [Value<'a>; 17] {
     [
         id.as_bytes().into(),
         claim.operation.scope().as_str().into(),
@@ -116,6 +118,8 @@ fn claim_values<'a>(claim: &'a Claim, id: &'a OperationId) -> [Value<'a>; 15] {
         millis(claim.retention.remember_for).into(),
         claim.starter.as_str().into(),
         claim.attended.into(),
+        claim.input.as_ref().map(|input| &input.0[..]).into(),
+        claim.group.as_ref().map(|group| &group.as_bytes()[..]).into(),
     ]
 }
 
@@ -124,7 +128,13 @@ pub(super) async fn claim_fresh<C: Connection + ?Sized>(
     claim: &Claim,
 ) -> Answer<Option<(Timestamp, Lease)>> {
     let id = claim.operation.id();
-    let (reading, rows) = session.timed(&CLAIM_FRESH, &claim_values(claim, &id)).await?;
+    let values = claim_values(claim, &id);
+    let (statement, values) = if store::carries(claim) {
+        (&CLAIM_CARRYING, &values[..])
+    } else {
+        (&CLAIM_FRESH, &values[..values.len() - 2])
+    };
+    let (reading, rows) = session.timed(statement, values).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let now = reading.end(&session.joint.clock, row, 1, 2)?;
     let lease = lease(row, [3, 4, 5, 6])?;
@@ -164,6 +174,7 @@ pub(super) async fn finish_held<C: Connection + ?Sized>(
     fence: Fence,
     finish: &Finish,
 ) -> Answer<Option<Timestamp>> {
+    const PASSES: usize = 3;
     // The statement adds its own time.
     let state = finish.state(Timestamp::from_millis(0));
     let columns = Columns::of(&state);
@@ -180,8 +191,12 @@ pub(super) async fn finish_held<C: Connection + ?Sized>(
         matches!(finish, Finish::Release { counts: false, .. }).into(),
     ];
     let (reading, rows) = session.timed(&FINISH, &values).await?;
-    let row = rows.first();
-    row.map(|row| reading.end(&session.joint.clock, row, 0, 1)).transpose()
+    let Some(row) = rows.first() else { return Ok(None) };
+    let now = reading.end(&session.joint.clock, row, 0, 1)?;
+    if row.must_int(PASSES).map_err(JointError::corrupt)? != 0 {
+        session.timed(&PASS_TURN, &[id.as_bytes().into()]).await?;
+    }
+    Ok(Some(now))
 }
 
 pub(super) async fn enqueue_fresh<C: Connection + ?Sized>(
@@ -201,6 +216,7 @@ pub(super) async fn enqueue_fresh<C: Connection + ?Sized>(
         millis(enqueue.retention.replay_for).into(),
         millis(enqueue.retention.remember_for).into(),
         enqueue.input.0[..].into(),
+        enqueue.group.as_ref().map(|group| &group.as_bytes()[..]).into(),
     ];
     let (_, rows) = session.timed(&ENQUEUE, &values).await?;
     let now = rows.first().map(|row| row.must_int(1)).transpose();

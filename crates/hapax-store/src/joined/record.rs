@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hapax_core::{
     AfterFailure, Answer, AttemptId, Cause, DeadReason, Fence, Fingerprint, Input, Key, LastError, Name, NotKept,
-    Operation, Outcome, RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp,
+    Operation, OperationId, Outcome, RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp,
 };
 
 use super::value::{Row, Wrong};
@@ -38,6 +38,7 @@ const LAST_ERROR: usize = 17;
 const REDRIVEN: usize = 18;
 const WAKE_AT: usize = 19;
 const INPUT: usize = 20;
+const GROUP: usize = 21;
 
 pub(super) fn record(row: &Row, layout: &Layout) -> Result<Record, Wrong> {
     let rest = Rest { row, at: layout.rest };
@@ -59,6 +60,10 @@ pub(super) fn record(row: &Row, layout: &Layout) -> Result<Record, Wrong> {
         input: row.bytes(rest.at + INPUT)?.map(|bytes| Input(bytes.clone())),
         last_error: row.text(rest.at + LAST_ERROR)?.map(LastError::new),
         redriven: rest.time(REDRIVEN)?,
+        group: match row.bytes(rest.at + GROUP)? {
+            Some(_) => Some(OperationId::from_bytes(row.digest(rest.at + GROUP)?)),
+            None => None,
+        },
         wake_at: rest.time(WAKE_AT)?,
         state: rest.state(state.ok_or("an unknown state")?)?,
     })

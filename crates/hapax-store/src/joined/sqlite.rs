@@ -37,6 +37,7 @@ statements! {
     META: "../sqlite/sql/meta";
     CLAIM_FRESH: "../sqlite/sql/claim_fresh", "RETURNING position";
     CLAIM_AGAIN: "../sqlite/sql/claim_again", "RETURNING position";
+    PASS_TURN: "../sqlite/sql/pass_turn";
     FINISH_FIRST: "../sqlite/sql/finish_first", "RETURNING position";
     ENQUEUE_FRESH: "../sqlite/sql/enqueue_fresh", "RETURNING position";
     NAMESPACE_ADD: "sqlite/namespace_add";
@@ -126,6 +127,8 @@ pub(super) async fn claim_fresh<C: Connection + ?Sized>(
         claim.starter.as_str().into(),
         record.wake_at.map(Timestamp::as_millis).into(),
         Record::first_look(claim, now).as_millis().into(),
+        claim.input.as_ref().map(|input| &input.0[..]).into(),
+        claim.group.as_ref().map(|group| &group.as_bytes()[..]).into(),
     ];
     if !session.wrote(&CLAIM_FRESH, &values).await? {
         return Ok(None);
@@ -159,6 +162,7 @@ pub(super) async fn claim_again<C: Connection + ?Sized>(
         claim.starter.as_str().into(),
         record.wake_at.map(Timestamp::as_millis).into(),
         Record::first_look(claim, now).as_millis().into(),
+        claim.input.as_ref().map(|input| &input.0[..]).into(),
     ];
     Ok(session.wrote(&CLAIM_AGAIN, &values).await?.then_some(lease))
 }
@@ -184,7 +188,14 @@ pub(super) async fn finish_held<C: Connection + ?Sized>(
         new_fence: false,
         look_at: None,
     };
-    Ok(write(session, &found, &next).await?.then_some(now))
+    if !write(session, &found, &next).await? {
+        return Ok(None);
+    }
+    if let Some(group) = next.record.group.filter(|_| next.record.is_done()) {
+        let values = [group.as_bytes().into(), found.position.into(), now.as_millis().into()];
+        session.rows(&PASS_TURN, &values).await?;
+    }
+    Ok(Some(now))
 }
 
 /// Whether the holder of a first claim has thereby done it: it is at the position of its fence, and need not be read.
@@ -232,6 +243,7 @@ pub(super) async fn enqueue_fresh<C: Connection + ?Sized>(
         now.after(enqueue.delay).as_millis().into(),
         Record::first_look_enqueued(enqueue, now).as_millis().into(),
         enqueue.input.0[..].into(),
+        enqueue.group.as_ref().map(|group| &group.as_bytes()[..]).into(),
     ];
     if !session.wrote(&ENQUEUE_FRESH, &values).await? {
         return Ok(None);

@@ -11,7 +11,7 @@ use super::desk::ROUNDS;
 use super::failure::Failure;
 use super::link::Link;
 use super::rows;
-use super::runs::read;
+use super::runs::{pass_turn, read};
 use super::statements::{AUDIT, FORGET};
 use super::writes::{Audited, Write, deadline, storable, write};
 use crate::clock::Clock;
@@ -50,6 +50,9 @@ pub(super) async fn amend(
                 };
                 if let [Some(fence)] = write(link, &[change]).await?[..] {
                     after.fence = fence;
+                    if after.is_done() && after.group.is_some() {
+                        pass_turn(link, clock, &[id]).await;
+                    }
                     return Ok(Amended::Became(after));
                 }
             }

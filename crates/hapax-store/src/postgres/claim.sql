@@ -19,20 +19,27 @@
     FROM clock c
     CROSS JOIN unnest(
         $5::bytea[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[],
-        $13::bigint[], $14::bigint[], $15::text[], $16::bigint[], $17::bigint[], $18::text[], $19::boolean[]
+        $13::bigint[], $14::bigint[], $15::text[], $16::bigint[], $17::bigint[], $18::text[], $19::boolean[],
+        $20::bytea[], $21::bytea[]
     ) AS i(id, scope, name, key, recipe, fingerprint, attempt, counted,
-           lease, max_run, after_failure, replay_for, remember_for, starter, attended)
+           lease, max_run, after_failure, replay_for, remember_for, starter, attended, input, group_id)
     LEFT JOIN hapax_record r ON r.id = i.id
 ), won AS (
     INSERT INTO hapax_record AS r
         (id, scope, name, key, recipe, fingerprint, fence, attempt, tries, created, since,
-         replay_for, remember_for, state, deadline, run_until, after_failure, starter, wake_at, look_at)
+         replay_for, remember_for, state, deadline, run_until, after_failure, starter, wake_at, look_at, input,
+         group_id)
     -- Sums of times stop at the far future instead of overflowing.
     SELECT
         s.id, s.scope, s.name, s.key, s.recipe, s.fingerprint, nextval('hapax_fence'), s.attempt, s.counted,
         s.now, s.now, s.replay_for, s.remember_for, 'running',
-        s.lease_until, s.run_until, s.after_failure, s.starter, CASE WHEN s.attended THEN s.lease_until END,
-        s.run_until + least(s.replay_for, 9223372036854775807 - greatest(s.run_until, 0))
+        s.lease_until, s.run_until, s.after_failure, s.starter,
+        CASE
+            WHEN s.attended OR s.input IS NOT NULL THEN s.lease_until
+            WHEN s.group_id IS NOT NULL THEN 9223372036854775807
+        END,
+        s.run_until + least(s.replay_for, 9223372036854775807 - greatest(s.run_until, 0)),
+        s.input, s.group_id
     FROM seen s
     WHERE NOT s.present OR s.claimable
     ON CONFLICT (id) DO UPDATE SET
@@ -49,7 +56,12 @@
         run_until = excluded.run_until,
         after_failure = excluded.after_failure,
         starter = excluded.starter,
-        wake_at = CASE WHEN r.input IS NOT NULL THEN excluded.deadline ELSE excluded.wake_at END,
+        -- The group is the one that the record was made with.
+        wake_at = CASE
+            WHEN r.input IS NOT NULL OR excluded.wake_at = excluded.deadline THEN excluded.deadline
+            WHEN r.group_id IS NOT NULL THEN 9223372036854775807
+        END,
+        input = coalesce(r.input, excluded.input),
         look_at = excluded.look_at,
         due = NULL
     WHERE r.recipe = excluded.recipe AND r.fingerprint = excluded.fingerprint AND (

@@ -13,10 +13,10 @@ use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::lanes::Step;
-use super::link::Link;
+use super::link::{Link, Param};
 use super::rows;
 use super::runs::place;
-use super::statements::{CLAIM, CLAIM_FRESH, LAPSE, Sql};
+use super::statements::{CLAIM, CLAIM_CARRYING, CLAIM_FRESH, LAPSE, Sql, carries};
 use super::time::Reading;
 use crate::clock::Clock;
 
@@ -92,7 +92,9 @@ impl Step for ClaimStep {
 /// Claims those that have no record; the others get no answer. The claims are in the order of their identities.
 async fn claim_fresh(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<Vec<Option<Claimed>>, Failure> {
     let reading = Reading::begin(clock);
-    let rows = send(link, &CLAIM_FRESH, &reading, claims).await?;
+    let carrying = claims.iter().any(|claim| carries(claim));
+    let sql = if carrying { &CLAIM_CARRYING } else { &CLAIM_FRESH };
+    let rows = send(link, sql, &reading, claims, carrying).await?;
     let corrupt = |what| Failure::corrupt(what, &link.target().label);
     let mut answers = vec![None; claims.len()];
     for row in &rows {
@@ -147,8 +149,14 @@ enum Seen {
     Record(Timestamp, Box<Record>),
 }
 
-/// Runs one of the statements, which take the same parameters.
-async fn send(link: &mut Link, sql: &'static Sql, reading: &Reading, claims: &[&Claim]) -> Result<Vec<Row>, Failure> {
+/// Runs one of the statements, which take the same parameters but for inputs and groups.
+async fn send(
+    link: &mut Link,
+    sql: &'static Sql,
+    reading: &Reading,
+    claims: &[&Claim],
+    carrying: bool,
+) -> Result<Vec<Row>, Failure> {
     fn column<'a, T>(claims: &[&'a Claim], of: impl Fn(&'a Claim) -> T) -> Vec<T> {
         claims.iter().map(|claim| of(claim)).collect()
     }
@@ -169,7 +177,7 @@ async fn send(link: &mut Link, sql: &'static Sql, reading: &Reading, claims: &[&
     let starters = column(claims, |c| c.starter.as_str());
     let attended = column(claims, |c| c.attended);
 
-    let params = reading.params(&[
+    let mut params = reading.params(&[
         &ids,
         &scopes,
         &names,
@@ -186,6 +194,12 @@ async fn send(link: &mut Link, sql: &'static Sql, reading: &Reading, claims: &[&
         &starters,
         &attended,
     ]);
+    let (inputs, groups): (Vec<_>, Vec<_>);
+    if carrying {
+        inputs = column(claims, |c| c.input.as_ref().map(|input| &input.0[..]));
+        groups = column(claims, |c| c.group.as_ref().map(|group| group.as_bytes().as_slice()));
+        params.extend([&inputs as Param<'_>, &groups]);
+    }
     link.run(sql, &params).await
 }
 
@@ -196,7 +210,7 @@ async fn look(
     claims: &[&Claim],
 ) -> Result<(HashMap<OperationId, Seen>, usize), Failure> {
     let reading = Reading::begin(clock);
-    let rows = send(link, &CLAIM, &reading, claims).await?;
+    let rows = send(link, &CLAIM, &reading, claims, true).await?;
     if let Some(row) = rows.first() {
         reading.end(clock, row);
     }

@@ -4,12 +4,15 @@ use hapax_core::{
     Census, Cursor, DeadReason, Fence, Filter, Key, LastError, Name, Operation, Page, RecipeId, Scope, StateName,
     StoreErrorKind, Summary, Swept, Timestamp,
 };
-use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 
 use super::failure::Failure;
 use super::link::Link;
 use super::rows;
-use super::statements::{CENSUS, LIST, LIST_DEAD, LIST_WAITING, RECIPE, RECIPE_TEXT, SCOPES, SECRET, SWEEP};
+use super::statements::{
+    CENSUS, LIST, LIST_DEAD, LIST_GROUP, LIST_WAITING, RAISE_FENCE, RECIPE, RECIPE_TEXT, SCOPES, SECRET, SWEEP,
+};
 use super::time::Reading;
 use crate::clock::Clock;
 
@@ -37,8 +40,13 @@ pub(super) async fn list(
     let count = limit as i64 + 1;
     let reading = Reading::begin(clock);
     let (scope, name, key) = (word(&filter.scope), word(&filter.name), word(&filter.key));
-    let params = reading.params(&[&start, &id, &scope, &name, &key, &state, &dead, &since, &before, &count]);
+    let group = filter.group.as_ref().map(|group| group.as_bytes().as_slice());
+    let mut params = reading.params(&[&start, &id, &scope, &name, &key, &state, &dead, &since, &before, &count]);
+    if group.is_some() {
+        params.push(&group);
+    }
     let sql = match filter.state {
+        _ if group.is_some() => &LIST_GROUP,
         _ if id.is_some() => &LIST,
         _ if filter.dead.is_some() => &LIST_DEAD,
         Some(StateName::Dead) => &LIST_DEAD,
@@ -98,6 +106,7 @@ fn summary(row: &Row) -> Result<Summary, &'static str> {
         // No record, no summary: the column is there.
         has_input: row.get(15),
         redriven: row.get::<_, Option<i64>>(16).map(Timestamp::from_millis),
+        group: rows::group(row.get::<_, Option<&[u8]>>(17))?,
     })
 }
 
@@ -158,6 +167,24 @@ pub(super) async fn recipe(link: &mut Link, text: &str) -> Result<RecipeId, Fail
 pub(super) async fn recipe_text(link: &mut Link, recipe: RecipeId) -> Result<Option<String>, Failure> {
     let rows = link.run(&RECIPE_TEXT, &[&i64::from(recipe.get())]).await?;
     Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// Raises the fence. Whatever draws one writes records, and waits for that until this is over.
+pub(super) async fn raise_fence(link: &mut Link, at_least: Fence) -> Result<(), Failure> {
+    const LOCK: &str = "LOCK TABLE hapax_record IN SHARE ROW EXCLUSIVE MODE";
+    let label = link.target().label.clone();
+    let fence = at_least.get() as i64;
+    let raise = async |client: &mut Client| {
+        let transaction = client.transaction().await?;
+        transaction.batch_execute(LOCK).await?;
+        transaction
+            .query_typed(RAISE_FENCE.text, &[(&fence, Type::INT8)])
+            .await?;
+        transaction.commit().await
+    };
+    raise(&mut link.live().await?.client)
+        .await
+        .map_err(|error| Failure::of(&error, "cannot raise the fence", &label))
 }
 
 /// The store's secret; `fresh` if it has none.

@@ -70,6 +70,7 @@ async fn send(
     let replay_fors = column(enqueues, |e| millis(e.retention.replay_for));
     let remember_fors = column(enqueues, |e| millis(e.retention.remember_for));
     let inputs = column(enqueues, |e| e.input.0.as_ref());
+    let groups = column(enqueues, |e| e.group.as_ref().map(|group| group.as_bytes().as_slice()));
 
     let reading = Reading::begin(clock);
     let params = reading.params(&[
@@ -84,6 +85,7 @@ async fn send(
         &replay_fors,
         &remember_fors,
         &inputs,
+        &groups,
     ]);
     let mut made = HashMap::new();
     for row in link.run(&ENQUEUE, &params).await? {

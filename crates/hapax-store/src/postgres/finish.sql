@@ -1,4 +1,4 @@
--- What Record::finish makes of a run. One that was unattended leaves `wake_at` null when it is done, and with it every
+-- What Record::finish makes of a run. One that was unattended and of no group leaves `wake_at` null when it is done, and with it every
 -- indexed column as it was (a HOT update).
 UPDATE hapax_record r
 SET state = i.state, since = c.now, deadline = NULL, run_until = NULL, after_failure = NULL, starter = NULL,
@@ -9,7 +9,7 @@ SET state = i.state, since = c.now, deadline = NULL, run_until = NULL, after_fai
     wake_at = CASE
         WHEN i.state = 'done' THEN NULL
         WHEN i.state = 'waiting' AND r.input IS NOT NULL THEN c.now + least(i.after, c.room)
-        WHEN i.state = 'unknown' AND r.wake_at IS NOT NULL THEN c.now
+        WHEN i.state = 'unknown' AND r.wake_at < 9223372036854775807 THEN c.now
         ELSE 9223372036854775807
     END
 FROM clock c,
@@ -21,4 +21,5 @@ FROM clock c,
 WHERE r.id = i.id AND r.fence = i.fence
     -- A run that lapsed can still report what became of it, but not that it does not know.
     AND (r.state = 'running' OR (r.state = 'unknown' AND i.state <> 'unknown'))
-RETURNING c.now, c.wall, i.n
+-- Whether somebody may wait for it.
+RETURNING c.now, c.wall, i.n, i.state = 'done' AND r.group_id IS NOT NULL AS passes

@@ -2,7 +2,8 @@
 SELECT
     c.now, c.wall,
     r.position, r.scope, r.name, r.key, r.shown, r.fence, r.tries, r.created, r.since, r.until, r.status,
-    r.dead, r.last_error, r.has_input, r.redriven
+    r.dead, r.last_error, r.has_input, r.redriven,
+    r.group_id
 FROM clock c
 LEFT JOIN LATERAL (
     SELECT
@@ -10,7 +11,7 @@ LEFT JOIN LATERAL (
         s.shown, s.since,
         CASE WHEN l.lapsed THEN NULL WHEN r.state = 'running' THEN r.deadline ELSE r.due END AS until,
         CASE WHEN r.state = 'dead' THEN r.reason END AS dead,
-        r.last_error, r.input IS NOT NULL AS has_input, r.redriven
+        r.last_error, r.input IS NOT NULL AS has_input, r.redriven, r.group_id
     FROM listed r
     CROSS JOIN LATERAL (
         SELECT r.state = 'running' AND r.after_failure = 'hold' AND r.deadline <= c.now AS lapsed

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::link::Link;
 use crate::migration::{Applied, Migration, MigrationStatus, Step, plan, status};
 
-pub(super) static MIGRATIONS: [Migration; 3] = [
+pub(super) static MIGRATIONS: [Migration; 4] = [
     Migration {
         version: 1,
         name: "records",
@@ -27,6 +27,12 @@ pub(super) static MIGRATIONS: [Migration; 3] = [
         name: "queue",
         up: include_str!("migrations/0003_queue.up.sql"),
         down: include_str!("migrations/0003_queue.down.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "groups",
+        up: include_str!("migrations/0004_groups.up.sql"),
+        down: include_str!("migrations/0004_groups.down.sql"),
     },
 ];
 

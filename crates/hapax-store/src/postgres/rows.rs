@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hapax_core::{
     AfterFailure, Answer, AttemptId, Cause, DeadReason, Fence, Fingerprint, Input, Key, LastError, Name, NotKept,
-    Operation, Outcome, RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp,
+    Operation, OperationId, Outcome, RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp,
 };
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -19,6 +19,7 @@ pub(super) fn full_record(row: &Row, first: usize, operation: Operation) -> Resu
         last_error,
         redriven: time(REDRIVEN)?,
         wake_at: time(WAKE_AT)?,
+        group: group(columns.get::<&[u8]>(GROUP)?)?,
         input: columns
             .get::<&[u8]>(INPUT)?
             .map(|bytes| Input(Bytes::copy_from_slice(bytes))),
@@ -51,9 +52,18 @@ pub(super) fn record(row: &Row, first: usize, operation: Operation) -> Result<Re
         input: None,
         last_error: None,
         redriven: None,
+        group: None,
         wake_at: None,
         state: columns.state(state)?,
     })
+}
+
+/// A group's column.
+pub(super) fn group(bytes: Option<&[u8]>) -> Result<Option<OperationId>, &'static str> {
+    let id = bytes.map(<[u8; 16]>::try_from).transpose();
+    Ok(id
+        .map_err(|_| "a group of another length")?
+        .map(OperationId::from_bytes))
 }
 
 /// Reads scope, name and key, from column `first` on.
@@ -90,6 +100,9 @@ const LAST_ERROR: usize = 20;
 const REDRIVEN: usize = 21;
 const WAKE_AT: usize = 22;
 const INPUT: usize = 23;
+const GROUP: usize = 24;
+/// How many there are.
+pub(super) const COLUMNS: usize = 25;
 
 /// Columns counted from `first`.
 struct Columns<'a> {

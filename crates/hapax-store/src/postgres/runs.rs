@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::lanes::Step;
 use super::link::Link;
 use super::rows;
-use super::statements::{FINISH, READ, RENEW};
+use super::statements::{FINISH, PASS_TURN, READ, RENEW};
 use super::time::Reading;
 use crate::clock::Clock;
 
@@ -56,10 +56,16 @@ impl Step for FinishStep {
             &ids, &fences, &states, &afters, &reasons, &statuses, &headers, &bodies, &errors, &give_back,
         ]);
         let mut finished: Vec<Option<Finished>> = batch.iter().map(|_| None).collect();
+        let mut passing = Vec::new();
         for row in link.run(&FINISH, &params).await? {
             let now = reading.end(clock, &row);
-            finished[place(&row)] = Some(Finished::Applied { now });
+            let place = place(&row);
+            finished[place] = Some(Finished::Applied { now });
+            if row.get(PASSES) {
+                passing.push(batch[place].id);
+            }
         }
+        pass_turn(link, clock, &passing).await;
         for (index, now, record) in left_over(link, clock, batch, &finished).await? {
             let step = batch[index];
             finished[index] = match record
@@ -79,6 +85,25 @@ impl Step for FinishStep {
             };
         }
         Ok(finished)
+    }
+}
+
+/// Column of `finish.sql`.
+const PASSES: usize = 3;
+
+/// Wakes the next of the groups of these records, which are done. That is known already, so that a failure only costs
+/// those who wait the rest of their pause.
+pub(super) async fn pass_turn(link: &mut Link, clock: &Clock, done: &[OperationId]) {
+    if done.is_empty() {
+        return;
+    }
+    let ids: Vec<&[u8]> = done.iter().map(|id| id.as_bytes().as_slice()).collect();
+    let reading = Reading::begin(clock);
+    if let Err(failure) = link.run(&PASS_TURN, &reading.params(&[&ids])).await {
+        tracing::debug!(
+            message = failure.message,
+            "the next of a group will wake a little later"
+        );
     }
 }
 

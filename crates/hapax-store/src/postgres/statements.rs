@@ -1,6 +1,7 @@
 //! Every statement that the store runs, with the types of its parameters: given rather than asked for, so that a
 //! statement needs no extra round trip and works through a pooler that knows no prepared statements.
 
+use hapax_core::Claim;
 use tokio_postgres::types::Type;
 
 /// A statement.
@@ -65,6 +66,30 @@ sql!(
     ]
 );
 sql!(
+    CLAIM_CARRYING,
+    "claim_carrying",
+    clock,
+    [
+        BYTEA_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        INT8_ARRAY,
+        INT8_ARRAY,
+        TEXT_ARRAY,
+        BOOL_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY
+    ]
+);
+sql!(
     CLAIM,
     "claim",
     clock,
@@ -83,7 +108,9 @@ sql!(
         INT8_ARRAY,
         INT8_ARRAY,
         TEXT_ARRAY,
-        BOOL_ARRAY
+        BOOL_ARRAY,
+        BYTEA_ARRAY,
+        BYTEA_ARRAY
     ]
 );
 sql!(LAPSE, "lapse", clock, [BYTEA_ARRAY, INT8_ARRAY]);
@@ -121,6 +148,7 @@ sql!(
         INT8_ARRAY,
         INT8_ARRAY,
         INT8_ARRAY,
+        BYTEA_ARRAY,
         BYTEA_ARRAY
     ]
 );
@@ -132,6 +160,18 @@ sql!(
         INT8, INT8, TEXT_ARRAY, BOOL, INT8, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, INT8_ARRAY, BYTEA
     ]
 );
+sql!(
+    TAKE_ORDERED,
+    "take_ordered",
+    clock,
+    [
+        INT8, INT8, TEXT_ARRAY, BOOL, INT8, INT8_ARRAY, INT8_ARRAY, TEXT_ARRAY, INT8_ARRAY, BYTEA, BOOL_ARRAY, INT8,
+        INT8
+    ]
+);
+sql!(LINE, "line", [BYTEA_ARRAY]);
+sql!(TURNED, "turned", [BYTEA_ARRAY]);
+sql!(PASS_TURN, "pass_turn", clock, [BYTEA_ARRAY]);
 sql!(TAKEN, "taken", clock, [BYTEA]);
 sql!(
     WRITE,
@@ -193,6 +233,13 @@ sql!(
     [INT8, BYTEA, TEXT, TEXT, TEXT, TEXT, TEXT, INT8, INT8, INT8]
 );
 sql!(
+    LIST_GROUP,
+    "list",
+    clock,
+    "list_group",
+    [INT8, BYTEA, TEXT, TEXT, TEXT, TEXT, TEXT, INT8, INT8, INT8, BYTEA]
+);
+sql!(
     FORGET,
     "forget",
     [BYTEA, INT8, TEXT, INT8, INT8, INT8, TEXT, TEXT, TEXT, TEXT]
@@ -203,12 +250,19 @@ sql!(SCOPES, "scopes", []);
 sql!(SWEEP, "sweep", clock, [INT8]);
 sql!(RECIPE, "recipe", [BYTEA, TEXT]);
 sql!(RECIPE_TEXT, "recipe_text", [INT8]);
+sql!(RAISE_FENCE, "raise_fence", [INT8]);
 sql!(SECRET, "secret", [BYTEA]);
 sql!(SERVER, "server", []);
 
+/// Whether a claim has what only `claim_carrying.sql` writes to a new record.
+pub(crate) fn carries(claim: &Claim) -> bool {
+    claim.input.is_some() || claim.group.is_some()
+}
+
 /// All of them.
-pub(super) static ALL: [&Sql; 22] = [
+pub(super) static ALL: [&Sql; 29] = [
     &CLAIM_FRESH,
+    &CLAIM_CARRYING,
     &CLAIM,
     &LAPSE,
     &FINISH,
@@ -216,11 +270,16 @@ pub(super) static ALL: [&Sql; 22] = [
     &READ,
     &ENQUEUE,
     &TAKE,
+    &TAKE_ORDERED,
+    &LINE,
+    &TURNED,
+    &PASS_TURN,
     &TAKEN,
     &WRITE,
     &LIST,
     &LIST_DEAD,
     &LIST_WAITING,
+    &LIST_GROUP,
     &FORGET,
     &AUDIT,
     &CENSUS,
@@ -228,6 +287,7 @@ pub(super) static ALL: [&Sql; 22] = [
     &SWEEP,
     &RECIPE,
     &RECIPE_TEXT,
+    &RAISE_FENCE,
     &SECRET,
     &SERVER,
 ];

@@ -48,7 +48,7 @@
 ), lapsed AS (
     UPDATE hapax_record r
     SET state = 'unknown', reason = 'lapsed', since = r.deadline, deadline = NULL, run_until = NULL, after_failure = NULL,
-        starter = NULL, wake_at = CASE WHEN r.wake_at IS NULL THEN 9223372036854775807 ELSE r.deadline END,
+        starter = NULL, wake_at = CASE WHEN r.wake_at < 9223372036854775807 THEN r.deadline ELSE 9223372036854775807 END,
         look_at = greatest(v.soonest, v.later)
     FROM verdict v
     WHERE r.id = v.id AND v.what = 'lapse'

@@ -35,7 +35,7 @@
         d.id, d.wake_at AS was_due, d.position, r.scope, r.name, r.key,
         r.recipe, r.fingerprint, r.fence, r.attempt, r.tries, r.created, r.since, r.replay_for, r.remember_for,
         r.state, r.deadline, r.run_until, r.after_failure, r.due, r.reason, r.status, r.headers, r.body, r.starter,
-        r.crashes, r.last_error, r.redriven, r.wake_at, r.input
+        r.crashes, r.last_error, r.redriven, r.wake_at, r.input, r.group_id
 )
 SELECT c.now, c.wall, w.*
 FROM clock c
@@ -46,7 +46,7 @@ LEFT JOIN (
         d.id, d.wake_at, d.position, NULL, NULL, NULL,
         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-        NULL, NULL, NULL, NULL, NULL
+        NULL, NULL, NULL, NULL, NULL, NULL
     FROM ready d
     WHERE NOT d.starts
 ) w ON true

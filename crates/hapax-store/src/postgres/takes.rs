@@ -9,10 +9,10 @@ use hapax_core::{Fence, Lease, OperationId, Record, State, Take, TakeName, Taken
 use tokio_postgres::Row;
 
 use super::failure::Failure;
-use super::link::Link;
+use super::link::{Link, Param};
 use super::rows;
 use super::runs::read;
-use super::statements::{TAKE, TAKEN};
+use super::statements::{LINE, TAKE, TAKE_ORDERED, TAKEN, TURNED};
 use super::time::Reading;
 use super::writes::{Write, write};
 use crate::clock::Clock;
@@ -34,6 +34,7 @@ pub(super) async fn take(link: &mut Link, clock: &Clock, take: &Take) -> Result<
         taken_before(link, clock, take, &mut taken).await?;
     }
     let mut after = (i64::MIN, i64::MIN);
+    let mut put_off = 0;
     loop {
         let room = limit.saturating_sub(taken.work.len()).min(PASS);
         let look = look(link, clock, take, &names, after, room).await?;
@@ -42,6 +43,9 @@ pub(super) async fn take(link: &mut Link, clock: &Clock, take: &Take) -> Result<
         if let Some(last) = look.found.last() {
             after = last.place;
         }
+        let behind: Vec<OperationId> = look.found.iter().filter(|f| f.is_behind).map(|f| f.id).collect();
+        put_off += behind.len();
+        taken.more |= turned(link, &behind).await?;
         settle(link, clock, take, &names, look.found, &mut taken).await?;
         if taken.work.len() >= limit {
             // The next one may be due too.
@@ -51,7 +55,21 @@ pub(super) async fn take(link: &mut Link, clock: &Clock, take: &Take) -> Result<
         if !full {
             return Ok(taken);
         }
+        if put_off >= Take::MOST_PUT_OFF {
+            taken.more = true;
+            return Ok(taken);
+        }
     }
+}
+
+/// Whether the turn of any of those that were just put off came meanwhile. It is woken: whoever ended what was before it
+/// may have found it held by this take, and left it.
+async fn turned(link: &mut Link, put_off: &[OperationId]) -> Result<bool, Failure> {
+    if put_off.is_empty() {
+        return Ok(false);
+    }
+    let ids: Vec<&[u8]> = put_off.iter().map(|id| id.as_bytes().as_slice()).collect();
+    Ok(!link.run(&TURNED, &[&ids]).await?.is_empty())
 }
 
 /// The names to look for. Only where a crash counts are there suspects.
@@ -73,6 +91,8 @@ struct Found {
     place: (i64, i64),
     /// The record, if the look started it.
     started: Option<(Record, Lease)>,
+    /// The look put it off, since others of its group are before it.
+    is_behind: bool,
 }
 
 async fn look(
@@ -91,7 +111,9 @@ async fn look(
     let attempt = take.attempt.as_bytes().as_slice();
     let limit = limit as i64;
     let reading = Reading::begin(clock);
-    let params = reading.params(&[
+    let ordered: Vec<bool> = names.iter().map(|name| name.ordered).collect();
+    let (turn, line) = (millis(Record::TURN_PAUSE), millis(Record::LINE_PAUSE));
+    let mut params = reading.params(&[
         &after.0,
         &after.1,
         &words,
@@ -103,20 +125,30 @@ async fn look(
         &tries,
         &attempt,
     ]);
-    let rows = link.run(&TAKE, &params).await?;
+    let keeps_order = ordered.contains(&true);
+    if keeps_order {
+        params.extend([&ordered as Param<'_>, &turn, &line]);
+    }
+    let sql = if keeps_order { &TAKE_ORDERED } else { &TAKE };
+    let rows = link.run(sql, &params).await?;
     let corrupt = |what| Failure::corrupt(what, &link.target().label);
     let now = reading.end(clock, rows.first().ok_or_else(|| corrupt("no time"))?);
-    let found: Result<Vec<_>, _> = rows.iter().filter_map(|row| found(row).transpose()).collect();
+    let found: Result<Vec<_>, _> = rows
+        .iter()
+        .filter_map(|row| found(row, keeps_order).transpose())
+        .collect();
     let mut found = found.map_err(corrupt)?;
     found.sort_unstable_by_key(|found| found.place);
     Ok(Look { now, found })
 }
 
-/// A row of `take.sql` or `taken.sql`; `None` where they have only the time to tell.
-fn found(row: &Row) -> Result<Option<Found>, &'static str> {
+/// A row of `take.sql`, `taken.sql` or, with one more column, `take_ordered.sql`; `None` where they have only the time
+/// to tell.
+fn found(row: &Row, keeps_order: bool) -> Result<Option<Found>, &'static str> {
     const ID: usize = 2;
     const OPERATION: usize = 5;
     const RECORD: usize = 8;
+    const IS_BEHIND: usize = RECORD + rows::COLUMNS;
     let Some(id) = row.get::<_, Option<&[u8]>>(ID) else {
         return Ok(None);
     };
@@ -133,6 +165,7 @@ fn found(row: &Row) -> Result<Option<Found>, &'static str> {
         id: OperationId::from_bytes(id),
         place: (row.get(ID + 1), row.get(ID + 2)),
         started,
+        is_behind: keeps_order && row.get(IS_BEHIND),
     }))
 }
 
@@ -156,7 +189,7 @@ async fn taken_before(link: &mut Link, clock: &Clock, take: &Take, taken: &mut T
     let rows = link.run(&TAKEN, &reading.params(&[&attempt])).await?;
     let corrupt = |what| Failure::corrupt(what, &link.target().label);
     reading.end(clock, rows.first().ok_or_else(|| corrupt("no time"))?);
-    let found: Result<Vec<_>, _> = rows.iter().filter_map(|row| found(row).transpose()).collect();
+    let found: Result<Vec<_>, _> = rows.iter().filter_map(|row| found(row, false).transpose()).collect();
     let mut found = found.map_err(corrupt)?;
     // The oldest record first.
     found.sort_unstable_by_key(|found| found.place.1);
@@ -178,13 +211,16 @@ async fn settle(
 ) -> Result<(), Failure> {
     let rest: Vec<OperationId> = found
         .iter()
-        .filter(|found| found.started.is_none())
+        .filter(|found| found.started.is_none() && !found.is_behind)
         .map(|found| found.id)
         .collect();
     let mut decided = decide(link, clock, take, names, &rest).await?.into_iter();
     for found in found {
         if let Some((record, lease)) = found.started {
             taken.work.push(Work::Run(Box::new(record), lease));
+            continue;
+        }
+        if found.is_behind {
             continue;
         }
         match decided.next() {
@@ -219,14 +255,16 @@ async fn decide(
         return Ok(Vec::new());
     }
     let (now, records) = read(link, clock, ids).await?;
+    let before = before(link, names, &records).await?;
     // The fence is drawn where the record is written.
     let verdicts: Vec<Option<TakeVerdict>> = records
         .iter()
-        .map(|record| {
+        .zip(&before)
+        .map(|(record, before)| {
             // One that was settled meanwhile is no runner's business.
             let record = record.as_ref().filter(|record| record.wake_at.is_some())?;
             let name = names.iter().find(|name| name.name == *record.operation.name())?;
-            Some(record.take(take, name, Fence::new(0), now))
+            Some(record.take(take, name, *before, Fence::new(0), now))
         })
         .collect();
     let later: Vec<Option<Record>> = records.iter().zip(&verdicts).map(postponed).collect();
@@ -254,6 +292,30 @@ async fn decide(
     Ok(decided
         .map(|((verdict, fence), later)| outcome(verdict, fence, later.is_some()))
         .collect())
+}
+
+/// How many records are before each of these in its line, counted up to two.
+async fn before(link: &mut Link, names: &[&TakeName], records: &[Option<Record>]) -> Result<Vec<usize>, Failure> {
+    let mut before = vec![0; records.len()];
+    let in_line = |record: &Record| {
+        names
+            .iter()
+            .any(|name| name.name == *record.operation.name() && record.line(name).is_some())
+    };
+    let waiting: Vec<(usize, OperationId)> = records
+        .iter()
+        .enumerate()
+        .filter_map(|(index, record)| Some((index, record.as_ref().filter(|record| in_line(record))?.operation.id())))
+        .collect();
+    if waiting.is_empty() {
+        return Ok(before);
+    }
+    let ids: Vec<&[u8]> = waiting.iter().map(|(_, id)| id.as_bytes().as_slice()).collect();
+    for row in link.run(&LINE, &[&ids]).await? {
+        let (n, count): (i64, i64) = (row.get(0), row.get(1));
+        before[waiting[n as usize - 1].0] = count as usize;
+    }
+    Ok(before)
 }
 
 /// The record with the time of its next look, where that moves.

@@ -14,8 +14,8 @@ use super::failure::{Failure, Outcome};
 use super::queue::{CloseOnDrop, Queue};
 use super::row;
 use super::statements::{
-    AUDIT, AUDIT_OF, CENSUS, CENSUS_LAPSED, CENSUS_SCOPES, LIST, LIST_OPEN, META, NAMESPACE_COUNT, NAMESPACES,
-    NEXT_POSITION, OPEN_STRETCH, RECIPE_TEXT, RECORD, SUMMARY, prepare,
+    AUDIT, AUDIT_OF, CENSUS, CENSUS_LAPSED, CENSUS_SCOPES, GROUP_STRETCH, LIST, LIST_GROUP, LIST_OPEN, META,
+    NAMESPACE_COUNT, NAMESPACES, NEXT_POSITION, OPEN_STRETCH, RECIPE_TEXT, RECORD, SUMMARY, prepare,
 };
 use super::writer::{Reply, now};
 use crate::clock::Clock;
@@ -133,6 +133,8 @@ struct Statements<'c> {
     list: Statement<'c>,
     list_open: Statement<'c>,
     open_stretch: Statement<'c>,
+    list_group: Statement<'c>,
+    group_stretch: Statement<'c>,
     audit: Statement<'c>,
     audit_of: Statement<'c>,
     census: Statement<'c>,
@@ -155,6 +157,8 @@ impl<'c> Statements<'c> {
             list: prepare(connection, LIST)?,
             list_open: prepare(connection, LIST_OPEN)?,
             open_stretch: prepare(connection, OPEN_STRETCH)?,
+            list_group: prepare(connection, LIST_GROUP)?,
+            group_stretch: prepare(connection, GROUP_STRETCH)?,
             audit: prepare(connection, AUDIT)?,
             audit_of: prepare(connection, AUDIT_OF)?,
             census: prepare(connection, CENSUS)?,

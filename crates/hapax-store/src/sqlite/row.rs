@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::record::{AfterFailure, Cause, DeadReason};
 use hapax_core::{
-    Answer, AttemptId, Audit, AuditEntry, Fence, Fingerprint, Input, Key, LastError, Name, NotKept, Operation, Outcome,
-    RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp, WordError,
+    Answer, AttemptId, Audit, AuditEntry, Fence, Fingerprint, Input, Key, LastError, Name, NotKept, Operation,
+    OperationId, Outcome, RecipeId, Record, Retention, Scope, Starter, State, StateName, Timestamp, WordError,
 };
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
@@ -39,6 +39,7 @@ pub(super) fn record(row: &Row<'_>) -> failure::Outcome<(i64, Record)> {
         last_error: word(row, 24, |text| Some(LastError::new(text)))?,
         redriven: row.get::<_, Option<i64>>(25)?.map(Timestamp::from_millis),
         wake_at: row.get::<_, Option<i64>>(26)?.map(Timestamp::from_millis),
+        group: row.get::<_, Option<[u8; 16]>>(28)?.map(OperationId::from_bytes),
         state: state(row)?.ok_or_else(|| wrong("a state that does not agree with its columns"))?,
     };
     Ok((position, record))

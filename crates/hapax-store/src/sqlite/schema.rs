@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::failure::Failure;
 use crate::migration::{Applied, Migration, MigrationStatus, Step, plan, status};
 
-pub(super) static MIGRATIONS: [Migration; 2] = [
+pub(super) static MIGRATIONS: [Migration; 3] = [
     Migration {
         version: 1,
         name: "records",
@@ -18,6 +18,12 @@ pub(super) static MIGRATIONS: [Migration; 2] = [
         name: "queue",
         up: include_str!("migrations/0002_queue.up.sql"),
         down: include_str!("migrations/0002_queue.down.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "groups",
+        up: include_str!("migrations/0003_groups.up.sql"),
+        down: include_str!("migrations/0003_groups.down.sql"),
     },
 ];
 
@@ -61,7 +67,7 @@ pub(super) fn migrate(
 fn announce(connection: &Connection, steps: &[Step]) -> rusqlite::Result<()> {
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let bytes = pages * connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))?;
-    let rewrites = |step: &Step| matches!(step, Step::Up(m) | Step::Down(m) if m.version == 2);
+    let rewrites = |step: &Step| matches!(step, Step::Up(m) | Step::Down(m) if m.version >= 2);
     if bytes >= LARGE_BYTES && steps.iter().any(rewrites) {
         let mib = bytes >> 20;
         tracing::warn!(

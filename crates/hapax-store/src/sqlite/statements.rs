@@ -11,6 +11,8 @@ pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> rusqlite::Re
 pub(super) const RECORD: &str = include_str!("sql/record.sql");
 pub(super) const LIST: &str = include_str!("sql/list.sql");
 pub(super) const LIST_OPEN: &str = include_str!("sql/list_open.sql");
+pub(super) const LIST_GROUP: &str = include_str!("sql/list_group.sql");
+pub(super) const GROUP_STRETCH: &str = include_str!("sql/group_stretch.sql");
 pub(super) const OPEN_STRETCH: &str = include_str!("sql/open_stretch.sql");
 pub(super) const NEXT_POSITION: &str = include_str!("sql/next_position.sql");
 pub(super) const SUMMARY: &str = include_str!("sql/summary.sql");
@@ -60,6 +62,8 @@ statements! {
     next_woken: "next_woken.sql",
     taken_before: "taken_before.sql",
     wake_later: "wake_later.sql",
+    line_before: "line_before.sql",
+    pass_turn: "pass_turn.sql",
     audit_add: "audit_add.sql",
     look_again: "look_again.sql",
     forget: "forget.sql",

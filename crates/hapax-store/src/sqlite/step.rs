@@ -10,8 +10,8 @@ use hapax_core::answer::Outcome as Done;
 use hapax_core::decide::{Verdict, decide};
 use hapax_core::record::{FinishVerdict, RenewVerdict, Tended};
 use hapax_core::{
-    Claim, Claimed, Fence, Finish, Finished, Lease, OperationId, RecipeId, Record, Renewed, Ruling, State, Swept,
-    Timestamp,
+    Claim, Claimed, Fence, Finish, Finished, Input, Lease, OperationId, RecipeId, Record, Renewed, Ruling, State,
+    Swept, Timestamp,
 };
 use rusqlite::{Statement, ToSql, params};
 
@@ -80,6 +80,8 @@ impl Batch<'_, '_> {
             claim.starter.as_str(),
             record.wake_at.map(Timestamp::as_millis),
             Record::first_look(claim, self.now).as_millis(),
+            bytes(claim.input.as_ref()),
+            claim.group.as_ref().map(OperationId::as_bytes),
         ])?;
         if inserted == 0 {
             return Ok(None);
@@ -109,6 +111,7 @@ impl Batch<'_, '_> {
             claim.starter.as_str(),
             record.wake_at.map(Timestamp::as_millis),
             Record::first_look(claim, self.now).as_millis(),
+            bytes(claim.input.as_ref()),
         ])?;
         self.wrote(updated, "claim_again")?;
         self.last_fence = fence;
@@ -147,6 +150,7 @@ impl Batch<'_, '_> {
         let verdict = record.finish(fence, finish, now);
         if let FinishVerdict::Becomes(next) = verdict {
             self.write(position, &record, &next)?;
+            self.pass_turn(position, &next)?;
             return Ok(Finished::Applied { now });
         }
         let Some((_, record)) = find(&mut self.sql.record, id.as_bytes())? else {
@@ -162,7 +166,7 @@ impl Batch<'_, '_> {
         })
     }
 
-    /// Whether the holder of a first claim, still running, has thereby done it. It is at the position of its fence, and
+    /// Whether the holder of a first claim, still running and of no group, has thereby done it. It is at the position of its fence, and
     /// `finish` lets it become done whatever else the record says, so that nothing need be read.
     fn finish_first(&mut self, id: OperationId, fence: Fence, outcome: &Done) -> Outcome<bool> {
         let columns = Columns::done(outcome);
@@ -178,6 +182,21 @@ impl Batch<'_, '_> {
         ])?;
         self.changed |= updated > 0;
         Ok(updated > 0)
+    }
+
+    /// Wakes the next of the group of a record that is done.
+    fn pass_turn(&mut self, position: i64, record: &Record) -> Outcome<()> {
+        if let Some(group) = record.group.filter(|_| record.is_done()) {
+            let now = self.now.as_millis();
+            self.sql.pass_turn.execute(params![group.as_bytes(), position, now])?;
+        }
+        Ok(())
+    }
+
+    /// Makes every later fence higher than this one.
+    pub(super) fn raise_fence(&mut self, at_least: Fence) {
+        self.last_fence = self.last_fence.max(number(at_least));
+        self.changed = true;
     }
 
     /// Tends at most `limit` records whose time came at `until`.
@@ -255,7 +274,7 @@ impl Batch<'_, '_> {
             next.redriven.map(Timestamp::as_millis),
             next.wake_at.map(Timestamp::as_millis),
             keeps_input,
-            new_input.map(|input| &input.0[..]),
+            bytes(new_input),
         ])?;
         self.wrote(updated, "write")
     }
@@ -306,6 +325,10 @@ fn find(statement: &mut Statement<'_>, by: impl ToSql) -> Outcome<Option<(i64, R
 /// A fence as SQLite keeps it. One that no store ever gave out matches nothing.
 fn number(fence: Fence) -> i64 {
     i64::try_from(fence.get()).unwrap_or(-1)
+}
+
+fn bytes(input: Option<&Input>) -> Option<&[u8]> {
+    input.map(|input| &input.0[..])
 }
 
 fn millis(duration: Duration) -> i64 {

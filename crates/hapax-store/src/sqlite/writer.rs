@@ -74,6 +74,7 @@ pub(super) enum Request {
     /// At most so many records that were due at a time (the transaction's own if `None`); also says that time.
     Sweep(Job<(usize, Option<Timestamp>), (Swept, Timestamp)>),
     Recipe(Job<String, RecipeId>),
+    RaiseFence(Job<Fence, ()>),
     /// Whether an accepted jump is to be made known to other processes at once.
     Time(Job<bool, Timestamp>),
 }
@@ -89,6 +90,7 @@ macro_rules! each {
             Request::Amend($job) => $do,
             Request::Sweep($job) => $do,
             Request::Recipe($job) => $do,
+            Request::RaiseFence($job) => $do,
             Request::Time($job) => $do,
         }
     };
@@ -108,6 +110,10 @@ impl Request {
                 Ok((batch.sweep(*limit, until)?, until))
             }),
             Self::Recipe(job) => job.carry_out(|text| batch.recipe(text)),
+            Self::RaiseFence(job) => job.carry_out(|at_least| {
+                batch.raise_fence(*at_least);
+                Ok(())
+            }),
             Self::Time(job) => job.carry_out(|accepted| {
                 batch.changed |= *accepted;
                 Ok(batch.now)

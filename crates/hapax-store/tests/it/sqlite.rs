@@ -73,6 +73,8 @@ pub(crate) fn claim(key: &str) -> Claim {
         after_failure: AfterFailure::Hold,
         attended: false,
         retention: Retention::default(),
+        input: None,
+        group: None,
     }
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn enqueue(key: &str) -> Enqueue {
         input: Input(Bytes::copy_from_slice(key.as_bytes())),
         delay: Duration::ZERO,
         retention: claim.retention,
+        group: None,
     }
 }
 
@@ -101,6 +104,7 @@ pub(crate) fn take(attempt: u8, limit: usize) -> Take {
             tries: 3,
             crashes_count: true,
             resolves: true,
+            ordered: false,
         }],
         limit,
         alone: false,

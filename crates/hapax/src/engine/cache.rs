@@ -78,6 +78,7 @@ impl Cache {
             input: None,
             last_error: None,
             redriven: None,
+            group: claim.group,
             wake_at: None,
             state: State::Done(outcome),
         });

@@ -92,6 +92,7 @@ impl Inner {
             input: input.clone(),
             delay,
             retention: claim.retention,
+            group: claim.group,
         };
         let patience = self.options.store_patience;
         let ask = self.insist("enqueue", patience, |store| store.enqueue(enqueue.clone()));

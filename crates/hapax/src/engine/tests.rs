@@ -205,6 +205,9 @@ impl Store for Flaky {
     fn time(&self, accept: bool) -> BoxFuture<'_, Result<(Timestamp, Option<Duration>), StoreError>> {
         self.store.time(accept)
     }
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.raise_fence(at_least)
+    }
     fn secret(&self) -> [u8; 32] {
         self.store.secret()
     }

@@ -148,6 +148,7 @@ fn details(refusal: &Refusal, now: Option<Timestamp>) -> Details {
                 DeadReason::Exhausted => "It was tried as often as allowed and failed. Contact the operator.",
                 DeadReason::Poison => "It crashes the service that runs it. Contact the operator.",
                 DeadReason::Mismatch => "It came twice with different content. Contact the operator.",
+                DeadReason::Undone => "It failed, and what it had done is being undone. Contact the operator.",
                 DeadReason::Refused => "It cannot succeed. Contact the operator, or send a corrected one with a new key.",
             },
         )

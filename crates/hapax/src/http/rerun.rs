@@ -63,6 +63,7 @@ impl<S> IdempotencyService<S> {
                 destination: destination.unwrap_or_else(|| usual.get_or_insert_with(usual_destination).clone()),
                 crashes_count,
                 resolvers: Vec::new(),
+                ordered: false,
             });
             // Routes of one name are one kind of operation.
             if handling.resolvers.is_empty() {

@@ -89,6 +89,7 @@ impl SinkOptions {
             },
             crashes_count: self.crashes_count,
             resolvers: resolver.into_iter().collect(),
+            ordered: self.ordered,
             ..Handling::new(name.clone(), self.destination.clone())
         }
     }

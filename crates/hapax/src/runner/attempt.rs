@@ -108,6 +108,8 @@ fn claim(record: &Record, handled: &Handled) -> Claim {
         after_failure: run.after_failure,
         attended: true,
         retention: record.retention,
+        input: record.input.clone(),
+        group: record.group,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hapax_core::record::{AmendVerdict, EnqueueVerdict, Record, TakeVerdict};
 use hapax_core::{
     Amend, Amended, Amendment, AuditEntry, AuditPage, Census, Cursor, DeadReason, Enqueue, Enqueued, OperationId,
-    Refusal, Resolution, State, StateName, Summary, Take, Taken, Timestamp, Work,
+    Refusal, Resolution, State, StateName, Summary, Take, TakeName, Taken, Timestamp, Work,
 };
 
 use super::{Bug, Rows};
@@ -84,19 +84,22 @@ impl Rows {
             });
             taken.work.extend(mine);
         }
+        let mut put_off = 0;
         for (id, record) in seen {
             let named = take.names.iter().find(|name| name.name == *record.operation.name());
             let Some(name) = named.or(take.names.first()) else {
                 continue;
             };
-            if taken.work.len() >= limit {
+            let enough = put_off >= Take::MOST_PUT_OFF && bug != Bug::UnboundedTake;
+            if taken.work.len() >= limit || enough {
                 taken.more = bug != Bug::NeverMore;
                 break;
             }
             let fence = self.next_fence(bug);
             let mut name = name.clone();
             name.crashes_count &= bug != Bug::SuspectsRunBesideOthers;
-            match record.take(take, &name, fence, soon(bug, now)) {
+            let before = self.before(bug, id, &name);
+            match record.take(take, &name, before, fence, soon(bug, now)) {
                 TakeVerdict::Run(record, lease) => {
                     self.write(id, (*record).clone());
                     taken.work.push(Work::Run(record, lease));
@@ -111,16 +114,52 @@ impl Rows {
                 }
                 TakeVerdict::Suspect => taken.suspects = true,
                 TakeVerdict::Leave => {}
-                TakeVerdict::Later(at) => self.write(
-                    id,
-                    Record {
-                        wake_at: Some(at),
-                        ..record
-                    },
-                ),
+                TakeVerdict::Later(at) => {
+                    put_off += 1;
+                    let wake_at = Some(at);
+                    self.write(id, Record { wake_at, ..record });
+                }
             }
         }
         taken
+    }
+
+    /// How many records are before this one in its line.
+    fn before(&self, bug: Bug, id: OperationId, name: &TakeName) -> usize {
+        let Some(row) = self.rows.get(&id) else { return 0 };
+        let Some(group) = row.record.line(name).filter(|_| bug != Bug::IgnoresOrder) else {
+            return 0;
+        };
+        let older = self.rows.values().filter(|other| {
+            let settled = match other.record.state {
+                State::Dead { .. } => bug == Bug::DeadPassesTurn,
+                State::Done(_) => true,
+                _ => false,
+            };
+            let in_line = bug != Bug::OrderOfOneName || other.record.operation.name() == &name.name;
+            other.record.group == Some(group) && other.position < row.position && !settled && in_line
+        });
+        older.take(2).count()
+    }
+
+    /// Wakes the next of the group of a record that is done.
+    pub(super) fn pass_turn(&mut self, bug: Bug, id: OperationId, now: Timestamp) {
+        let Some(row) = self.rows.get(&id).filter(|row| row.record.is_done()) else {
+            return;
+        };
+        let (Some(group), position) = (row.record.group, row.position) else {
+            return;
+        };
+        let behind = self
+            .rows
+            .values_mut()
+            .filter(|other| other.record.group == Some(group) && other.position > position && !other.record.is_done());
+        let next = behind.min_by_key(|row| row.position).filter(|_| bug != Bug::KeepsTurn);
+        if let Some(next) = next
+            && let Some(at) = next.record.turn(now)
+        {
+            next.record.wake_at = Some(at);
+        }
     }
 
     pub(super) fn amend(&mut self, bug: Bug, id: OperationId, mut amendment: Amendment, now: Timestamp) -> Amended {
@@ -129,7 +168,15 @@ impl Rows {
         };
         let mut seen = record.clone();
         match (bug, &mut amendment.amend, &record.state) {
-            (Bug::RedrivesDone, Amend::Redrive, State::Done(_)) => {
+            (
+                Bug::RedrivesUndone,
+                Amend::Redrive,
+                State::Dead {
+                    reason: DeadReason::Undone,
+                    ..
+                },
+            )
+            | (Bug::RedrivesDone, Amend::Redrive, State::Done(_)) => {
                 seen.state = State::Dead {
                     reason: DeadReason::Refused,
                     answer: None,
@@ -168,6 +215,7 @@ impl Rows {
             AmendVerdict::Becomes(record) => {
                 entry.after = Some(record.state.name());
                 self.write(id, (*record).clone());
+                self.pass_turn(bug, id, now);
                 Amended::Became(record)
             }
             AmendVerdict::Refuse(state) => return Amended::Refused(state),

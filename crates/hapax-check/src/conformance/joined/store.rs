@@ -164,6 +164,10 @@ impl Store for JoinedStore {
         self.store.time(accept_jump)
     }
 
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.raise_fence(at_least)
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.store.secret()
     }

@@ -30,7 +30,7 @@ pub(in super::super) async fn work_is_taken_when_it_is_due_and_once(exam: Exam) 
     let [(record, lease)] = to_run(&taken)[..] else {
         return Err(Failure(format!("one record should be run, but: {taken:?}")));
     };
-    let expected = match before.take(&take, &take.names[0], lease.fence, exam.now()) {
+    let expected = match before.take(&take, &take.names[0], 0, lease.fence, exam.now()) {
         TakeVerdict::Run(record, lease) => (*record, lease),
         verdict => return Err(Failure(format!("the core says {verdict:?}"))),
     };
@@ -176,7 +176,7 @@ async fn as_the_core_says(exam: Exam, take: Take) -> Checked {
         for before in before {
             let after = must_read(&other, before.operation.id()).await?;
             let due = before.wake_at.is_some_and(|at| at <= exam.now());
-            let verdict = due.then(|| before.take(&take, &take.names[0], after.fence, exam.now()));
+            let verdict = due.then(|| before.take(&take, &take.names[0], 0, after.fence, exam.now()));
             suspects |= verdict == Some(TakeVerdict::Suspect);
             given += usize::from(became(&before, &after, verdict, &taken)?);
         }

@@ -6,21 +6,22 @@ use super::super::client::name;
 use super::Laws;
 
 impl Laws {
-    /// Whether somebody must still do something about a record, now that nothing fails any more.
-    pub(in super::super) fn is_unsettled(&self, record: Option<&Record>, now: Timestamp) -> bool {
+    /// Whether somebody must still do something about a record, now that nothing fails any more. One that is `held_up` by
+    /// another of its group waits for whoever settles that.
+    pub(in super::super) fn is_unsettled(&self, record: Option<&Record>, now: Timestamp, held_up: bool) -> bool {
         let Some(shown) = record.map(|record| Summary::of(record, now)) else {
             return false;
         };
         match shown.state {
-            StateName::Running => shown.until > Some(now) || shown.has_input,
-            StateName::Waiting => shown.has_input,
+            StateName::Running => shown.until > Some(now) || (shown.has_input && !held_up),
+            StateName::Waiting => shown.has_input && !held_up,
             StateName::Unknown => self.plan.resolves,
             StateName::Done | StateName::Dead => false,
         }
     }
 
     /// When all is over: nothing that was accepted is lost, and nothing waits that could be run or resolved.
-    pub(in super::super) fn judge(&mut self, number: usize, record: Option<&Record>, now: Timestamp) {
+    pub(in super::super) fn judge(&mut self, number: usize, record: Option<&Record>, now: Timestamp, held_up: bool) {
         let (runners, resolves, calm) = (self.plan.runners, self.plan.resolves, self.plan.calm);
         let (mode, poison) = (self.plan.mode(number), self.plan.is_poison(number));
         let effects = self.effects.iter().filter(|effect| effect.operation == number).count();
@@ -31,7 +32,10 @@ impl Laws {
             None => None,
             Some((shown, record)) => match (shown.state, &record.state) {
                 (StateName::Running, _) if shown.until > Some(now) => Some("liveness"),
-                (StateName::Running | StateName::Waiting, _) if runners && shown.has_input => Some("liveness"),
+                (StateName::Running | StateName::Waiting, _) if runners && shown.has_input && !held_up => {
+                    Some("liveness")
+                }
+                (StateName::Running | StateName::Waiting, _) if runners && shown.has_input => None,
                 (StateName::Running | StateName::Waiting, _) if accepted => Some("lost"),
                 (StateName::Unknown, _) if resolves || mode == AfterFailure::Retry => Some("liveness"),
                 // In hold mode a start that was cut off stays a try, whoever's crash it was.

@@ -35,6 +35,8 @@ pub(super) struct Past {
     /// Somebody's wrong verdict let it run again.
     misjudged: bool,
     pub(super) amended: bool,
+    /// Its compensation has begun.
+    undone: bool,
     redriven: u64,
     kills: u64,
 }
@@ -125,6 +127,7 @@ impl Laws {
                 ..
             } => self.amended(number, amendment, before.as_ref(), after.as_deref(), arriving),
             Step::Swept { now, before, .. } => self.swept(number, before, *now),
+            Step::Overtook { id, before } => self.broken("order", format!("{id} is started before {before}")),
             Step::Took(_) => {}
         }
     }
@@ -146,6 +149,9 @@ impl Laws {
         let mut broken = Vec::new();
         if let Some(held) = past.held.filter(|held| held.deadline > now) {
             broken.push(("one holder", format!("taken at {now} from {held:?}")));
+        }
+        if past.undone {
+            broken.push(("undone", "started while it is being undone".into()));
         }
         if past.fence.is_some_and(|fence| fence >= lease.fence) {
             broken.push(("fence", format!("started with {} after {:?}", lease.fence, past.fence)));
@@ -310,6 +316,14 @@ impl Laws {
         if matches!(after.state, State::Waiting { .. }) {
             past.misjudged |= happened || arriving != Arriving::Nothing;
         }
+        past.undone = match after.state {
+            State::Dead { reason, .. } => reason == DeadReason::Undone,
+            _ if past.undone && !matches!(after.state, State::Done(_)) => {
+                broken.push(("undone", format!("became {}", after.state.name())));
+                true
+            }
+            _ => false,
+        };
         (past.fence, past.held) = (Some(after.fence), None);
         (past.amended, past.crashes) = (true, 0);
         for (law, what) in broken {

@@ -54,7 +54,8 @@ impl World {
         };
         let resolve = |resolution| Amend::Resolve { resolution, settle };
         match (state, self.dice.below(10)) {
-            (StateName::Dead, 0..=6) => Amend::Redrive,
+            (StateName::Dead, 0..=5) => Amend::Redrive,
+            (StateName::Dead, 6) => Amend::Undo,
             (_, 0) => Amend::Redrive,
             (_, 1) => Amend::Discard,
             (_, 2..=4) => resolve(Resolution::NotDone),

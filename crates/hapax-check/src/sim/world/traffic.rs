@@ -131,6 +131,7 @@ impl World {
             | Step::Finished { id, .. }
             | Step::Enqueued { id, .. }
             | Step::Amended { id, .. }
+            | Step::Overtook { id, .. }
             | Step::Swept { id, .. } => *id,
         };
         let Some(number) = self.number(id) else {

@@ -202,3 +202,132 @@ fn a_renewed_run_is_no_longer_alone() {
         model.amend(id("k"), &amendment(Amend::Forget { even_unknown: false }), at(20));
     }
 }
+
+fn ordered(number: u8, limit: usize) -> Take {
+    let mut take = take_of(number, limit);
+    take.names[0].ordered = true;
+    take
+}
+
+fn member(key: &str, number: u8) -> Enqueue {
+    Enqueue {
+        group: Some(group()),
+        ..enqueue_of(key, number)
+    }
+}
+
+fn woken(model: &Model, key: &str) -> Option<Timestamp> {
+    model.record(id(key)).unwrap().wake_at
+}
+
+#[test]
+fn a_line_moves_on_when_its_first_is_done() {
+    let mut model = Model::default();
+    for key in ["a", "b", "c"] {
+        model.enqueue(&member(key, 1), at(10));
+    }
+    model.enqueue(&enqueue_of("loner", 1), at(10));
+    let first = model.take(&ordered(20, 9), at(10));
+    assert_eq!((keys(&first), first.more), (vec!["a".into(), "loner".into()], false));
+    assert_eq!(
+        (woken(&model, "b"), woken(&model, "c")),
+        (Some(at(5_010)), Some(at(60_010)))
+    );
+    let [Work::Run(_, lease), _] = &first.work[..] else {
+        panic!("{first:?}");
+    };
+    model.finish(id("a"), lease.fence, &released(1), at(11));
+    assert_eq!(woken(&model, "b"), Some(at(5_010)), "it is not over");
+    let second = model.take(&ordered(21, 9), at(12));
+    assert_eq!(keys(&second), ["a"]);
+    let [Work::Run(_, lease)] = &second.work[..] else {
+        panic!("{second:?}");
+    };
+    model.finish(id("a"), lease.fence, &answered(), at(13));
+    assert_eq!(
+        (woken(&model, "b"), woken(&model, "c")),
+        (Some(at(10)), Some(at(60_010)))
+    );
+    model.enqueue(&member("d", 1), at(13));
+    let third = model.take(&ordered(22, 9), at(13));
+    assert_eq!(keys(&third), ["b"]);
+    assert_eq!(woken(&model, "d"), Some(at(60_013)), "two are before it");
+    assert_eq!(
+        keys(&model.take(&take_of(23, 9), at(60_013))).len(),
+        4,
+        "without order all go"
+    );
+}
+
+#[test]
+fn a_dead_letter_holds_up_its_line_until_somebody_closes_it() {
+    let mut model = Model::default();
+    for key in ["a", "b"] {
+        model.enqueue(&member(key, 1), at(0));
+    }
+    let mut spent = ordered(20, 9);
+    spent.names[0].tries = 0;
+    assert_eq!(model.take(&spent, at(1)).ended.len(), 1, "a only");
+    assert!(model.take(&ordered(21, 9), at(5_001)).work.is_empty());
+    model.amend(id("a"), &amendment(Amend::Undo), at(5_002));
+    assert_eq!(woken(&model, "b"), Some(at(10_001)), "dead is not done");
+    model.amend(id("a"), &amendment(Amend::Discard), at(5_003));
+    assert_eq!(woken(&model, "b"), Some(at(0)));
+    assert_eq!(keys(&model.take(&ordered(22, 9), at(5_003))), ["b"]);
+}
+
+#[test]
+fn whoever_is_forgotten_holds_up_nobody() {
+    let mut model = Model::default();
+    let claim = Claim {
+        group: Some(group()),
+        ..claim_of("a", 1)
+    };
+    let fence = won(model.claim(&claim, at(0))).fence;
+    model.enqueue(&member("b", 1), at(0));
+    assert!(model.take(&ordered(20, 9), at(0)).work.is_empty());
+    model.finish(id("a"), fence, &released(0), at(1));
+    model.amend(id("a"), &amendment(Amend::Forget { even_unknown: false }), at(1));
+    assert_eq!(keys(&model.take(&ordered(21, 9), at(5_000))), ["b"]);
+}
+
+#[test]
+fn a_take_puts_off_only_so_many() {
+    let mut model = Model::default();
+    for number in 0..=Take::MOST_PUT_OFF + 1 {
+        model.enqueue(&member(&number.to_string(), 1), at(0));
+    }
+    model.enqueue(&enqueue_of("loner", 1), at(0));
+    let first = model.take(&ordered(20, 9), at(0));
+    assert_eq!((keys(&first), first.more), (vec!["0".into()], true));
+    let second = model.take(&ordered(21, 9), at(0));
+    assert_eq!((keys(&second), second.more), (vec!["loner".into()], false));
+}
+
+#[test]
+fn a_fence_is_only_raised() {
+    let mut model = Model::default();
+    model.raise_fence(Fence::new(40));
+    model.raise_fence(Fence::new(7));
+    assert_eq!(won(model.claim(&claim_of("k", 1), at(0))).fence, Fence::new(41));
+}
+
+#[test]
+fn a_group_is_listed_by_age() {
+    let mut model = Model::default();
+    for key in ["b", "a"] {
+        model.enqueue(&member(key, 1), at(0));
+    }
+    model.enqueue(&enqueue_of("loner", 1), at(0));
+    let filter = Filter {
+        group: Some(group()),
+        ..Filter::default()
+    };
+    let page = model.list(&filter, None, 9, at(0));
+    let keys: Vec<_> = page
+        .records
+        .iter()
+        .map(|record| record.operation.key().as_str())
+        .collect();
+    assert_eq!(keys, ["b", "a"]);
+}

@@ -10,7 +10,7 @@ fn resolve_done() -> Amend {
 }
 
 /// Every amendment, in the order of the columns of the table below.
-fn amends() -> [Amend; 7] {
+fn amends() -> [Amend; 8] {
     [
         FORGET,
         FORGET_EVEN_UNKNOWN,
@@ -19,6 +19,7 @@ fn amends() -> [Amend; 7] {
         resolve(Resolution::Dead),
         Amend::Redrive,
         Amend::Discard,
+        Amend::Undo,
     ]
 }
 
@@ -34,17 +35,19 @@ enum Comes {
 use Comes::{Forgotten, Refused, To, Unsettled};
 
 /// What each amendment comes to at 60 on a record in each state.
-fn table() -> Vec<(Record, [Comes; 7])> {
+fn table() -> Vec<(Record, [Comes; 8])> {
     let refused = || dead(DeadReason::Refused);
     let discarded = || not_kept(NotKept::Discarded);
-    let nothing = [Refused, Refused, Refused, Refused, Refused, Refused, Refused];
-    let only_forgotten = [Forgotten, Forgotten, Refused, Refused, Refused, Refused, Refused];
+    let nothing = [const { Refused }; 8];
+    let mut only_forgotten = nothing.clone();
+    (only_forgotten[0], only_forgotten[1]) = (Forgotten, Forgotten);
     let settled = [
         Refused,
         Forgotten,
         To(done()),
         To(waiting(60)),
         To(refused()),
+        Refused,
         Refused,
         Refused,
     ];
@@ -58,7 +61,10 @@ fn table() -> Vec<(Record, [Comes; 7])> {
         Refused,
         To(waiting(60)),
         To(discarded()),
+        To(dead(DeadReason::Undone)),
     ];
+    let mut undone = letter.clone();
+    undone[5] = Refused;
     let mut live = running(AfterFailure::Hold);
     if let State::Running { deadline, .. } = &mut live.state {
         *deadline = at(61);
@@ -76,6 +82,7 @@ fn table() -> Vec<(Record, [Comes; 7])> {
         (record(not_kept(NotKept::Expired), 0), only_forgotten),
         (record(dead(DeadReason::Exhausted), 0), letter.clone()),
         (record(dead(DeadReason::Mismatch), 0), letter),
+        (record(dead(DeadReason::Undone), 0), undone),
     ]
 }
 
@@ -183,6 +190,7 @@ fn only_a_redrive_begins_the_tries_anew() {
     assert_eq!((redriven.tries, redriven.redriven), (0, Some(at(60))));
     for record in [
         amended(dead(DeadReason::Exhausted), Amend::Discard),
+        amended(dead(DeadReason::Exhausted), Amend::Undo),
         amended(dead(DeadReason::Exhausted), resolve_done()),
         amended(unknown(Cause::Lapsed), resolve(Resolution::NotDone)),
         amended(unknown(Cause::Lapsed), resolve(Resolution::Dead)),
@@ -215,6 +223,21 @@ fn a_verdict_of_dead_keeps_the_ambiguous_answer() {
         answer: Some(answer(502)),
     };
     assert_eq!(amended(state, resolve(Resolution::Dead)).state, dead);
+}
+
+#[test]
+fn what_is_being_undone_keeps_what_it_failed_with() {
+    let state = |reason| State::Dead {
+        reason,
+        answer: Some(answer(500)),
+    };
+    let undone = amended(state(DeadReason::Exhausted), Amend::Undo);
+    assert_eq!(undone.state, state(DeadReason::Undone));
+    assert_eq!(
+        (&undone.input, &undone.last_error),
+        (&Some(input()), &failure("refused"))
+    );
+    assert_eq!(undone.wake_at, Some(Timestamp::FOREVER));
 }
 
 #[test]

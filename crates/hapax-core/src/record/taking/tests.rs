@@ -4,6 +4,7 @@ use crate::sample::*;
 use crate::store::Finish;
 
 mod enqueuing;
+mod order;
 
 fn waiting_with_input(due: i64) -> Record {
     with_input(record(waiting(due), 0), due)
@@ -33,7 +34,7 @@ fn taken(record: &Record, ways: Ways, now: i64) -> TakeVerdict {
         alone: ways.alone,
         ..take()
     };
-    record.take(&take, &name, Fence::new(9), at(now))
+    record.take(&take, &name, 0, Fence::new(9), at(now))
 }
 
 /// What is run, or what becomes of it.
@@ -93,7 +94,7 @@ fn the_runner_says_how_what_it_takes_is_run() {
         after_failure: AfterFailure::Hold,
         ..take_name()
     };
-    let record = record_of(waiting_with_input(0).take(&take(), &name, Fence::new(9), at(50)));
+    let record = record_of(waiting_with_input(0).take(&take(), &name, 0, Fence::new(9), at(50)));
     let expected = State::Running {
         deadline: at(57),
         run_until: at(59),

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hapax::core::{
-    AfterFailure, Answer, AttemptId, Claim, DeadReason, Enqueue, Fence, Filter, Fingerprint, Finish, Finished, Input,
-    Key, LastError, Lease, Name, Operation, Outcome, RecipeId, Record, Retention, Ruling, Scope, Starter, Store, Take,
-    TakeName, Work,
+    AfterFailure, Amend, Amended, Amendment, Answer, AttemptId, Audit, Claim, DeadReason, Enqueue, Fence, Filter,
+    Fingerprint, Finish, Finished, Input, Key, LastError, Lease, Name, Operation, Outcome, RecipeId, Record, Retention,
+    Ruling, Scope, Starter, Store, Take, TakeName, Work,
 };
 use hapax::store::postgres::PostgresOptions;
 use hapax::store::sqlite::SqliteOptions;
@@ -95,6 +95,8 @@ impl Shelf {
             after_failure: AfterFailure::Hold,
             attended: false,
             retention: Retention::default(),
+            input: None,
+            group: None,
         };
         match self.wait(self.store.claim(claim)).unwrap().ruling {
             Ruling::Won(lease) => lease,
@@ -126,6 +128,7 @@ impl Shelf {
             input: Input(b"a request"[..].into()),
             delay: Duration::ZERO,
             retention: Retention::default(),
+            group: None,
         };
         assert_eq!(self.wait(self.store.enqueue(enqueue)).unwrap().refusal, None);
     }
@@ -140,6 +143,7 @@ impl Shelf {
             tries: 10,
             crashes_count: false,
             resolves: false,
+            ordered: false,
         };
         let take = Take {
             attempt: self.attempt(),
@@ -165,6 +169,21 @@ impl Shelf {
         for (key, fence) in taken {
             self.finish(&key, fence, dead(DeadReason::Exhausted, error));
         }
+    }
+
+    /// Says that the compensation of a dead letter has begun.
+    #[track_caller]
+    pub(crate) fn undo(&self, key: &str) {
+        let amendment = Amendment {
+            amend: Amend::Undo,
+            fence: None,
+            audit: Audit {
+                actor: "saga".into(),
+                reason: "the order was cancelled".into(),
+            },
+        };
+        let amended = self.wait(self.store.amend(operation(key).id(), amendment)).unwrap();
+        assert!(matches!(amended, Amended::Became(_)), "{amended:?}");
     }
 
     #[track_caller]

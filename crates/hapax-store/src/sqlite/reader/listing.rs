@@ -30,9 +30,10 @@ pub(super) fn list(
         while let Some(position) = from.filter(|_| found.len() <= limit) {
             let wanted = limit + 1 - found.len();
             (now, from) = sql.snapshot(clock, |sql, now| {
-                let next = match open_state(filter) {
-                    Some(state) => open_stretch(sql, filter, state, position, now, wanted, &mut found)?,
-                    None => stretch(sql, filter, position, now, wanted, &mut found)?,
+                let next = match (filter.group, open_state(filter)) {
+                    (Some(group), _) => group_stretch(sql, filter, group, position, now, wanted, &mut found)?,
+                    (None, Some(state)) => open_stretch(sql, filter, state, position, now, wanted, &mut found)?,
+                    (None, None) => stretch(sql, filter, position, now, wanted, &mut found)?,
                 };
                 Ok((now, next))
             })?;
@@ -107,6 +108,43 @@ fn stretch(
         filter.dead.map(|reason| reason.as_str()),
         filter.since.map(Timestamp::as_millis),
         filter.before.map(Timestamp::as_millis),
+    ])?;
+    while let Some(row) = rows.next()? {
+        let (position, record) = row::record(row)?;
+        found.push((position, Summary::of(&record, now)));
+    }
+    Ok(Some(to))
+}
+
+/// Looks through the next records of a group after `from`. The position to go on from; `None` at the end.
+fn group_stretch(
+    sql: &mut Statements<'_>,
+    filter: &Filter,
+    group: OperationId,
+    from: i64,
+    now: Timestamp,
+    limit: usize,
+    found: &mut Vec<(i64, Summary)>,
+) -> Outcome<Option<i64>> {
+    let to: Option<i64> = sql
+        .group_stretch
+        .query_row(params![group.as_bytes(), from, STRETCH], |row| row.get(0))?;
+    let Some(to) = to else {
+        return Ok(None);
+    };
+    let mut rows = sql.list_group.query(params![
+        from,
+        to,
+        filter.state.map(|state| state.as_str()),
+        now.as_millis(),
+        filter.scope,
+        filter.name,
+        filter.key,
+        limit as i64,
+        filter.dead.map(|reason| reason.as_str()),
+        filter.since.map(Timestamp::as_millis),
+        filter.before.map(Timestamp::as_millis),
+        group.as_bytes(),
     ])?;
     while let Some(row) = rows.next()? {
         let (position, record) = row::record(row)?;

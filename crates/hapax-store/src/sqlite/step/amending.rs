@@ -22,6 +22,7 @@ impl Batch<'_, '_> {
                 self.last_fence = fence;
                 self.note(&record, amendment, Some(next.state.name()))?;
                 self.write(position, &record, &next)?;
+                self.pass_turn(position, &next)?;
                 Amended::Became(next)
             }
             AmendVerdict::Refuse(state) => Amended::Refused(state),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use hapax_core::record::{EnqueueVerdict, TakeVerdict};
-use hapax_core::{Enqueue, Enqueued, Fence, Record, StateName, Take, TakeName, Taken, Timestamp, Work};
+use hapax_core::{Enqueue, Enqueued, Fence, OperationId, Record, StateName, Take, TakeName, Taken, Timestamp, Work};
 use rusqlite::params;
 
 use super::super::row;
@@ -25,6 +25,8 @@ pub(in crate::sqlite) struct Spot {
     after: (i64, i64),
     /// How many more records are wanted.
     wanted: usize,
+    /// How many records were put off.
+    put_off: usize,
 }
 
 impl Spot {
@@ -34,6 +36,7 @@ impl Spot {
             until: None,
             after: (i64::MIN, 0),
             wanted: if take.alone { 1 } else { take.limit },
+            put_off: 0,
         }
     }
 }
@@ -92,6 +95,7 @@ impl Batch<'_, '_> {
             record.wake_at.map(Timestamp::as_millis),
             Record::first_look_enqueued(enqueue, self.now).as_millis(),
             &enqueue.input.0[..],
+            enqueue.group.as_ref().map(OperationId::as_bytes),
         ])?;
         if inserted == 0 {
             return Ok(false);
@@ -122,7 +126,7 @@ impl Batch<'_, '_> {
         let states: &[StateName] = if take.alone { &SUSPECTS } else { &TAKEABLE };
         let mut due = Due::new(take, states, spot);
         for _ in 0..LOOKS {
-            if spot.wanted == 0 {
+            if spot.wanted == 0 || spot.put_off >= Take::MOST_PUT_OFF {
                 taken.more = Due::new(take, &TAKEABLE, spot).next(self)?.is_some();
                 return Ok(Portion { taken, rest: None });
             }
@@ -130,7 +134,8 @@ impl Batch<'_, '_> {
                 return Ok(Portion { taken, rest: None });
             };
             let before = taken.work.len();
-            self.take_one(take, name, state, position, &mut taken)?;
+            let put_off = self.take_one(take, name, state, position, &mut taken)?;
+            spot.put_off += usize::from(put_off);
             spot.after = (at, position);
             spot.wanted -= taken.work.len() - before;
         }
@@ -140,6 +145,7 @@ impl Batch<'_, '_> {
         })
     }
 
+    /// True if the record was only put off.
     fn take_one(
         &mut self,
         take: &Take,
@@ -147,9 +153,8 @@ impl Batch<'_, '_> {
         state: StateName,
         position: i64,
         taken: &mut Taken,
-    ) -> Outcome<()> {
+    ) -> Outcome<bool> {
         let fence = self.last_fence + 1;
-        let decide = |record: &Record, now| record.take(take, name, Fence::new(fence as u64), now);
         // Suspects are looked at again and again: without their inputs, which can be large.
         let mut light = state == StateName::Running;
         let (record, verdict) = loop {
@@ -161,7 +166,8 @@ impl Batch<'_, '_> {
             let Some((_, record)) = find(statement, position)? else {
                 return Err(Failure::guard("record_at"));
             };
-            match decide(&record, self.now) {
+            let before = self.before(&record, name, position)?;
+            match record.take(take, name, before, Fence::new(fence as u64), self.now) {
                 TakeVerdict::Run(..) | TakeVerdict::Resolve(_) | TakeVerdict::Becomes(_) if light => light = false,
                 verdict => break (record, verdict),
             }
@@ -187,9 +193,22 @@ impl Batch<'_, '_> {
                 let wake_later = &mut self.sql.wake_later;
                 let updated = wake_later.execute(params![position, number(record.fence), state, at.as_millis()])?;
                 self.wrote(updated, "wake_later")?;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// How many records are before this one in its line, counted up to two.
+    fn before(&mut self, record: &Record, name: &TakeName, position: i64) -> Outcome<usize> {
+        match record.line(name) {
+            Some(group) => {
+                let line_before = &mut self.sql.line_before;
+                let before: u32 = line_before.query_row(params![group.as_bytes(), position], |row| row.get(0))?;
+                Ok(before as usize)
+            }
+            None => Ok(0),
+        }
     }
 
     /// What the same attempt took before, and still holds.

@@ -346,3 +346,83 @@ async fn an_enqueued_record_outlives_its_retention() {
     assert_eq!((swept.looked_at, swept.forgotten), (2, 1));
     assert_eq!(store.take(take(5)).await.unwrap().work.len(), 1);
 }
+
+/// How many wait for their turn until later, and which is the oldest that is not done.
+async fn line(database: &tokio_postgres::Client, now: i64) -> (i64, String) {
+    let sql = "SELECT count(*) FILTER (WHERE state = 'waiting' AND wake_at > $1),
+            (array_agg(key ORDER BY position))[1]
+        FROM hapax_record WHERE wake_at IS NOT NULL AND key <> 'loner'";
+    let row = database.query_one(sql, &[&now]).await.unwrap();
+    (row.get(0), row.get(1))
+}
+
+#[tokio::test]
+async fn a_take_stays_short_however_many_wait_for_their_turn() {
+    const WAITING: usize = 20_000;
+    let database = Postgres::shared().database();
+    let (stores, time) = stores(database.url(), 1).await;
+    let store = &stores[0];
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let group = Some(operation("aggregate").id());
+    let tasks: Vec<_> = (0..WAITING)
+        .map(|n| {
+            let store = Arc::clone(store);
+            let mut enqueue = enqueue(&format!("k{n}"));
+            enqueue.group = group;
+            tokio::spawn(async move { store.enqueue(enqueue).await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    store.enqueue(enqueue("loner")).await.unwrap();
+    let now = time.load(Ordering::SeqCst);
+    let in_order = |limit| {
+        let mut take = take(limit);
+        take.names[0].ordered = true;
+        take
+    };
+
+    // Each of these looks at a bounded number, and those behind the many are reached.
+    let (mut before, mut given, mut takes) = (0, 0, 0);
+    loop {
+        let taken = store.take(in_order(64)).await.unwrap();
+        takes += 1;
+        given += taken.work.len();
+        let (put_off, _) = line(&client, now).await;
+        let most = (Take::MOST_PUT_OFF + 64) as i64;
+        assert!(put_off - before <= most, "{} put off by one take", put_off - before);
+        before = put_off;
+        if !taken.more {
+            break;
+        }
+    }
+    assert_eq!(
+        (given, before),
+        (2, WAITING as i64 - 1),
+        "the first of the line, and the loner"
+    );
+    assert!(takes >= WAITING / (Take::MOST_PUT_OFF + 64), "{takes} takes");
+
+    // The line moves on at once, and nobody looks at the others.
+    let mut running: Option<(String, Fence)> = None;
+    for _ in 0..20 {
+        let (_, oldest) = line(&client, now).await;
+        if running.is_none() {
+            let (_, record) = store.read(operation(&oldest).id()).await.unwrap();
+            running = record.map(|record| (oldest, record.fence));
+        }
+        let (key, fence) = running.take().unwrap();
+        let finished = store.finish(operation(&key).id(), fence, done(1)).await.unwrap();
+        assert!(matches!(finished, Finished::Applied { .. }), "{finished:?}");
+        let (put_off, oldest) = line(&client, now).await;
+        let taken = store.take(in_order(64)).await.unwrap();
+        let [Work::Run(record, lease)] = &taken.work[..] else {
+            panic!("{taken:?}");
+        };
+        assert_eq!(record.operation.key().as_str(), oldest);
+        assert_eq!(line(&client, now).await.0, put_off, "nobody else was looked at");
+        running = Some((oldest, lease.fence));
+    }
+}

@@ -1,6 +1,6 @@
 //! Migrations, statements, constraints.
 
-use hapax_core::{Filter, StateName, Store, StoreErrorKind, Timestamp};
+use hapax_core::{Amend, Amendment, Audit, DeadReason, Filter, Finish, StateName, Store, StoreErrorKind, Timestamp};
 use hapax_store::postgres::{PostgresOptions, PostgresStore};
 use hapax_testbed::Postgres;
 use tokio_postgres::NoTls;
@@ -61,7 +61,7 @@ async fn records_in_every_state_survive_all_versions() {
     }
     let before = database.query(STATES);
     let versions = PostgresStore::migrations(database.url()).await.unwrap().len() as u32;
-    assert_eq!(versions, 3);
+    assert_eq!(versions, 4);
     for version in 2..=versions {
         PostgresStore::migrate(database.url(), Some(version)).await.unwrap();
         assert_eq!(database.query(STATES), before, "up to {version}");
@@ -121,7 +121,7 @@ async fn refuses_a_newer_or_foreign_schema() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Schema);
-    for part in ["version 99", "versions up to 3", database.name()] {
+    for part in ["version 99", "versions up to 4", database.name()] {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
@@ -162,7 +162,7 @@ async fn every_statement_fits_the_schema() {
     PostgresStore::migrate(database.url(), None).await.unwrap();
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
-    assert_eq!(PostgresStore::statements().len(), 22);
+    assert_eq!(PostgresStore::statements().len(), 29);
     for sql in PostgresStore::statements() {
         let prepared = client.prepare_typed(sql.text, sql.types).await;
         let statement = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", sql.name));
@@ -225,11 +225,13 @@ async fn constraints_hold_state_and_columns_together() {
     const NOTES: Columns = &[("input", "''"), ("last_error", "repeat('x', 1000)"), ("redriven", "1")];
     const ANSWER: Columns = &[("status", "500"), ("headers", "''"), ("body", "''")];
 
+    const GROUP: Columns = &[("group_id", "decode(repeat('04', 16), 'hex')")];
+
     let database = Postgres::shared().database();
     PostgresStore::migrate(database.url(), None).await.unwrap();
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
-    let good: [&[Columns]; 14] = [
+    let good: [&[Columns]; 17] = [
         &[RUNNING],
         &[RUNNING, NOTES],
         &[RUNNING, &[("wake_at", "1")]],
@@ -244,6 +246,9 @@ async fn constraints_hold_state_and_columns_together() {
         &[NOT_KEPT],
         &[DEAD],
         &[DEAD, ANSWER],
+        &[DEAD, &[("reason", "'undone'")]],
+        &[DONE, GROUP],
+        &[RUNNING, GROUP, &[("wake_at", "1")]],
     ];
     for parts in good {
         client.batch_execute(&insert(&parts.concat())).await.unwrap();
@@ -305,6 +310,8 @@ async fn constraints_hold_state_and_columns_together() {
         (WAITING, &[("fence", "0")]),
         (WAITING, &[("tries", "-1")]),
         (DONE, &[("status", "-1")]),
+        (RUNNING, GROUP),
+        (WAITING, &[("group_id", "''")]),
     ];
     for (state, change) in bad {
         let sql = insert(&[*state, *change].concat());
@@ -315,5 +322,49 @@ async fn constraints_hold_state_and_columns_together() {
             .and_then(|error| error.code())
             .map(|code| code.code());
         assert!(matches!(code, Some("23514" | "23502")), "{sql}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn groups_are_lost_on_the_way_back_and_compensation_is_not() {
+    let database = Postgres::shared().database();
+    let store = connect(database.url()).await;
+    let mut laid = enqueue("laid");
+    laid.group = Some(operation("group").id());
+    store.enqueue(laid).await.unwrap();
+    let mut running = claim("running");
+    running.group = Some(operation("group").id());
+    lease(store.claim(running).await.unwrap());
+    let held = lease(store.claim(claim("undone")).await.unwrap());
+    let id = operation("undone").id();
+    let dead = Finish::Dead {
+        reason: DeadReason::Exhausted,
+        answer: None,
+        last_error: None,
+    };
+    store.finish(id, held.fence, dead).await.unwrap();
+    let amendment = |amend| Amendment {
+        amend,
+        fence: None,
+        audit: Audit {
+            actor: "ann".into(),
+            reason: "cancelled".into(),
+        },
+    };
+    store.amend(id, amendment(Amend::Undo)).await.unwrap();
+    let error = PostgresStore::migrate(database.url(), Some(3)).await.unwrap_err();
+    assert!(error.to_string().contains("hapax_record_state"), "{error}");
+    let groups = "SELECT count(*) FROM hapax_record WHERE group_id IS NOT NULL";
+    assert_eq!(database.query(groups).trim(), "2", "nothing was changed");
+
+    store.amend(id, amendment(Amend::Discard)).await.unwrap();
+    drop(store);
+    PostgresStore::migrate(database.url(), Some(3)).await.unwrap();
+    let store = connect(database.url()).await;
+    for (key, has_input) in [("laid", true), ("running", false)] {
+        let (_, record) = store.read(operation(key).id()).await.unwrap();
+        let record = record.unwrap();
+        assert_eq!((record.group, record.input.is_some()), (None, has_input), "{key}");
+        assert_eq!(record.wake_at.is_some(), has_input, "{key}");
     }
 }

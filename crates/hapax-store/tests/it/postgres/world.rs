@@ -40,6 +40,8 @@ pub(super) fn claim(key: &str) -> Claim {
         after_failure: AfterFailure::Hold,
         attended: false,
         retention: Retention::default(),
+        input: None,
+        group: None,
     }
 }
 
@@ -52,6 +54,7 @@ pub(super) fn enqueue(key: &str) -> Enqueue {
         input: Input(Bytes::from(format!("input of {key}"))),
         delay: Duration::ZERO,
         retention: Retention::default(),
+        group: None,
     }
 }
 
@@ -67,6 +70,7 @@ pub(super) fn take(limit: usize) -> Take {
             tries: 3,
             crashes_count: true,
             resolves: true,
+            ordered: false,
         }],
         limit,
         alone: false,

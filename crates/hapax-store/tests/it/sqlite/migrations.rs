@@ -26,7 +26,7 @@ async fn migrations_go_up_and_back_and_up_again() {
         Step::Up(migration) => migration.version,
         Step::Down(_) => 0,
     });
-    assert_eq!(versions.collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(versions.collect::<Vec<_>>(), [1, 2, 3]);
     let all = [
         "hapax_audit",
         "hapax_audit_id",
@@ -35,7 +35,9 @@ async fn migrations_go_up_and_back_and_up_again() {
         "hapax_namespace",
         "hapax_recipe",
         "hapax_record",
+        "hapax_record_group",
         "hapax_record_id",
+        "hapax_record_line",
         "hapax_record_look_at",
         "hapax_record_open",
         "hapax_record_wake_at",
@@ -46,7 +48,7 @@ async fn migrations_go_up_and_back_and_up_again() {
 
     assert!(matches!(
         SqliteStore::migrate(&path, Some(0)).unwrap()[..],
-        [Step::Down(_), Step::Down(_)]
+        [Step::Down(_), Step::Down(_), Step::Down(_)]
     ));
     assert_eq!(objects(&path), ["hapax_migration"]);
     assert!(SqliteStore::migration_status(&path).unwrap()[0].applied_at.is_none());
@@ -61,7 +63,7 @@ fn an_unknown_target_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let error = SqliteStore::migrate(directory.path().join("hapax.db"), Some(9)).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Invalid);
-    assert!(error.to_string().contains("from 0 to 2"), "{error}");
+    assert!(error.to_string().contains("from 0 to 3"), "{error}");
 }
 
 #[test]
@@ -69,13 +71,13 @@ fn a_newer_database_is_refused_with_both_versions() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hapax.db");
     SqliteStore::migrate(&path, None).unwrap();
-    let sql = "INSERT INTO hapax_migration VALUES (3, 'later', 'x', 0)";
+    let sql = "INSERT INTO hapax_migration VALUES (4, 'later', 'x', 0)";
     Connection::open(&path).unwrap().execute(sql, []).unwrap();
     let error = SqliteStore::open(&path, Default::default()).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Schema);
     let text = error.to_string();
     assert!(
-        text.contains("version 3") && text.contains("up to 2") && text.contains("hapax migrate"),
+        text.contains("version 4") && text.contains("up to 3") && text.contains("hapax migrate"),
         "{text}"
     );
 }
@@ -168,6 +170,10 @@ fn the_hot_statements_use_their_indexes() {
         (
             include_str!("../../../src/sqlite/sql/list_open.sql"),
             "INDEX hapax_record_open (state=? AND position>? AND position<?)",
+        ),
+        (
+            include_str!("../../../src/sqlite/sql/list_group.sql"),
+            "INDEX hapax_record_group (group_id=? AND rowid>? AND rowid<?)",
         ),
         (
             include_str!("../../../src/sqlite/sql/audit_of.sql"),
@@ -289,8 +295,8 @@ async fn records_of_the_first_version_come_along_and_go_back() {
     store.close();
     assert_eq!(
         SqliteStore::migrate(&path, Some(1)).unwrap().len(),
-        1,
-        "only the second is undone"
+        2,
+        "all but the first are undone"
     );
     assert_eq!(older_rows(&path), rows);
     assert_eq!(schema(&path), tables);
@@ -316,4 +322,99 @@ async fn what_only_the_second_version_knows_is_lost_on_the_way_back() {
     super::win(&store, claim).await;
     let (_, record) = store.read(super::operation("done").id()).await.unwrap();
     assert_eq!(record.unwrap().state.name(), hapax_core::StateName::Done);
+}
+
+#[test]
+fn the_statements_of_a_line_use_its_index() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hapax.db");
+    SqliteStore::migrate(&path, None).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    for (sql, index) in [
+        (
+            include_str!("../../../src/sqlite/sql/line_before.sql"),
+            "INDEX hapax_record_line (group_id=? AND rowid<?)",
+        ),
+        (
+            include_str!("../../../src/sqlite/sql/pass_turn.sql"),
+            "INDEX hapax_record_line (group_id=? AND rowid>?)",
+        ),
+        (
+            include_str!("../../../src/sqlite/sql/group_stretch.sql"),
+            "COVERING INDEX hapax_record_group (group_id=? AND rowid>?)",
+        ),
+    ] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let count = plan.parameter_count();
+        let details = plan
+            .query_map(rusqlite::params_from_iter(vec![0; count]), |row| {
+                row.get::<_, String>(3)
+            })
+            .unwrap()
+            .collect::<Result<Vec<_>, _>>()
+            .unwrap();
+        assert!(
+            details.iter().any(|detail| detail.contains(index)),
+            "{sql}\n{details:?}"
+        );
+        assert!(
+            !details.iter().any(|detail| detail.contains("TEMP B-TREE")),
+            "{details:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn groups_are_lost_on_the_way_back_and_compensation_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hapax.db");
+    let store = open(&path);
+    let group = Some(super::operation("group").id());
+    let mut laid = super::enqueue("laid");
+    laid.group = group;
+    store.enqueue(laid).await.unwrap();
+    let mut claim = super::claim("running");
+    claim.group = group;
+    super::win(&store, claim).await;
+    let lease = super::win(&store, super::claim("undone")).await;
+    let id = super::operation("undone").id();
+    let dead = hapax_core::Finish::Dead {
+        reason: hapax_core::DeadReason::Exhausted,
+        answer: None,
+        last_error: None,
+    };
+    store.finish(id, lease.fence, dead).await.unwrap();
+    let amendment = |amend| hapax_core::Amendment {
+        amend,
+        fence: None,
+        audit: hapax_core::Audit {
+            actor: "ann".into(),
+            reason: "cancelled".into(),
+        },
+    };
+    store.amend(id, amendment(hapax_core::Amend::Undo)).await.unwrap();
+    store.close();
+    let tables = schema(&path);
+    let error = SqliteStore::migrate(&path, Some(2)).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("migration 3 (groups) failed; nothing was changed"),
+        "{error}"
+    );
+    assert_eq!(schema(&path), tables);
+
+    let store = open(&path);
+    store.amend(id, amendment(hapax_core::Amend::Discard)).await.unwrap();
+    store.close();
+    SqliteStore::migrate(&path, Some(2)).unwrap();
+    SqliteStore::migrate(&path, None).unwrap();
+    assert_eq!(schema(&path), tables);
+    let store = open(&path);
+    for (key, has_input) in [("laid", true), ("running", false)] {
+        let (_, record) = store.read(super::operation(key).id()).await.unwrap();
+        let record = record.unwrap();
+        assert_eq!((record.group, record.input.is_some()), (None, has_input), "{key}");
+        assert_eq!(record.wake_at.is_some(), has_input, "{key}");
+    }
 }

@@ -67,6 +67,7 @@ async fn the_columns_of_each_state_are_checked() {
         ("running", "starter = NULL"),
         ("running", "starter = 'nobody'"),
         ("running", "input = x'00'"),
+        ("running", "group_id = zeroblob(16)"),
         ("running", "state = 'waiting'"),
         ("running with input", "wake_at = NULL"),
         ("waiting", "due = NULL"),
@@ -103,6 +104,7 @@ async fn the_columns_of_each_state_are_checked() {
         ("dead", "starter = 'caller'"),
         ("dead", "wake_at = NULL"),
         ("dead", "crashes = -1"),
+        ("dead", "group_id = x''"),
         ("dead", "crashes = crashes + 4"),
         (
             "dead",

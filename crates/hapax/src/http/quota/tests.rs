@@ -118,6 +118,8 @@ async fn records_are_counted_in_the_store_and_here() {
             after_failure: AfterFailure::Hold,
             attended: false,
             retention: Retention::default(),
+            input: None,
+            group: None,
         })
     };
     claim("a", "1").await.unwrap();

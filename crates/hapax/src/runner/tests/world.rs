@@ -183,6 +183,9 @@ impl Store for Link {
     fn time(&self, accept: bool) -> BoxFuture<'_, Result<(Timestamp, Option<Duration>), StoreError>> {
         self.ask("time", move |store| store.time(accept))
     }
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ask("raise_fence", move |store| store.raise_fence(at_least))
+    }
     fn secret(&self) -> [u8; 32] {
         self.store.secret()
     }

@@ -116,6 +116,10 @@ impl Store for Shaky {
         self.ask(|store| store.time(accept_jump))
     }
 
+    fn raise_fence(&self, at_least: Fence) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.raise_fence(at_least)
+    }
+
     fn secret(&self) -> [u8; 32] {
         self.store.secret()
     }

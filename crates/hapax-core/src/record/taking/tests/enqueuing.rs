@@ -26,13 +26,29 @@ fn a_new_operation_waits_with_its_input() {
         input: Some(input()),
         last_error: None,
         redriven: None,
+        group: Some(group()),
         wake_at: Some(at(110)),
         state: waiting(110),
     };
-    let verdict = Record::enqueue(None, &enqueue(), Fence::new(9), at(100));
+    let enqueue = Enqueue {
+        group: Some(group()),
+        ..enqueue()
+    };
+    let verdict = Record::enqueue(None, &enqueue, Fence::new(9), at(100));
     assert_eq!(written(verdict), expected);
+    let stranger = Enqueue {
+        group: Some(OperationId::from_bytes([7; 16])),
+        attempt: attempt(3),
+        ..enqueue.clone()
+    };
+    let unasked = Record {
+        input: None,
+        ..expected.clone()
+    };
+    let verdict = Record::enqueue(Some(&unasked), &stranger, Fence::new(9), at(100));
+    assert_eq!(written(verdict).group, Some(group()), "it stays where it was made");
     assert_eq!(
-        Record::first_look_enqueued(&enqueue(), at(100)),
+        Record::first_look_enqueued(&enqueue, at(100)),
         at(110 + REPLAY_MS),
         "not before it can have been run and its answer expired"
     );
