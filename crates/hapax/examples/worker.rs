@@ -88,6 +88,8 @@ async fn accept(engine: &Engine, line: &str) -> Result<String, Box<dyn Error>> {
     let recipe = engine.store().recipe("the text of a job".to_owned()).await?;
     let digest = blake3::keyed_hash(&engine.store().secret(), text.as_bytes());
     let arrival = Arrival {
+        group: None,
+        input: None,
         operation: Operation::new(Scope::new("me")?, Name::new(name)?, Key::new(key)?),
         fingerprint: Fingerprint::new(recipe, *digest.as_bytes()),
         refingerprint: Arc::new(|_: &str, _: RecipeId| None),

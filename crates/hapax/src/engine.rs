@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use hapax_core::{
-    AfterFailure, Amended, Amendment, Answer, AttemptId, Claim, Fence, Fingerprint, Finish, Operation, Refusal,
-    Retention, Starter, Store, StoreError, Timestamp,
+    AfterFailure, Amended, Amendment, Answer, AttemptId, Claim, Fence, Fingerprint, Finish, Input, Operation,
+    OperationId, Refusal, Retention, Starter, Store, StoreError, Timestamp,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -120,6 +120,11 @@ pub struct Arrival {
     pub options: RunOptions,
     /// How long a duplicate waits for a run in progress.
     pub wait: Duration,
+    /// What it belongs to: the operation whose step it is, or the aggregate whose order it keeps. Counts when its record
+    /// is made.
+    pub group: Option<OperationId>,
+    /// What a runner can run it with if this process dies. Without it, the next arrival runs it.
+    pub input: Option<Input>,
 }
 
 /// What a handler is given: the run that it performs.
@@ -198,6 +203,8 @@ impl std::error::Error for RunError {
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let engine = Engine::new(MemoryStore::new(Clock::default(), [0; 32]), EngineOptions::default(), ());
 /// let arrival = || Arrival {
+///     group: None,
+///     input: None,
 ///     operation: Operation::new(Scope::new("tenant-1").unwrap(), Name::new("charge").unwrap(), Key::new("k1").unwrap()),
 ///     fingerprint: Fingerprint::new(RecipeId::new(1), [1; 32]),
 ///     refingerprint: std::sync::Arc::new(|_, _| None),
@@ -340,8 +347,8 @@ impl Arrival {
             after_failure: self.options.after_failure,
             attended: self.options.attended,
             retention: self.options.retention,
-            input: None,
-            group: None,
+            input: self.input.clone(),
+            group: self.group,
         })
     }
 }

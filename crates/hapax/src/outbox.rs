@@ -210,6 +210,8 @@ impl Outbox {
     pub async fn enqueue_now(&self, effect: &Effect) -> Result<Entered, OutboxError> {
         self.check(effect)?;
         let arrival = Arrival {
+            group: effect.group(),
+            input: None,
             operation: effect.operation(),
             fingerprint: effect.fingerprint(self.recipe, &self.engine.store().secret()),
             refingerprint: Arc::new(|_, _| None),

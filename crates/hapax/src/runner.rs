@@ -162,6 +162,8 @@ impl Handled {
 /// let engine = Engine::new(MemoryStore::new(Clock::default(), [0; 32]), EngineOptions::default(), ());
 /// let name = Name::new("email").unwrap();
 /// let arrival = Arrival {
+///     group: None,
+///     input: None,
 ///     operation: Operation::new(Scope::new("tenant-1").unwrap(), name.clone(), Key::new("k1").unwrap()),
 ///     fingerprint: Fingerprint::new(RecipeId::new(1), [1; 32]),
 ///     refingerprint: Arc::new(|_, _| None),

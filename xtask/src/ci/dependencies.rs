@@ -46,10 +46,16 @@ const LICENCES: &[&str] = &[
 /// Crates that come in two versions because others have not moved on. Each
 /// costs build time and size only.
 const MAY_COME_TWICE: &[&str] = &[
+    "base64",            // sqlx-postgres 0.23, the rest 0.22
+    "block-buffer",      // with sha2
+    "cpufeatures",       // with sha2
     "const-oid",         // x509-cert (for channel binding) 0.9, digest 0.10
+    "crypto-common",     // with sha2
+    "digest",            // with sha2
     "fallible-iterator", // rusqlite 0.3, postgres-protocol 0.2
     "getrandom",         // ring 0.2, the rest 0.4
     "hashbrown",         // hashlink 0.16, the rest 0.17
+    "sha2",              // sqlx-core 0.10, the rest 0.11
     "syn",               // derive macros, at build time: some 2, the rest 3
 ];
 

@@ -86,6 +86,8 @@ pub(super) async fn serve(engine: Engine, canary: Canary, post: Post, request: R
 
 async fn handle(engine: Engine, canary: Canary, post: Post, request: Request) -> Heard {
     let arrival = |fingerprint: u8| Arrival {
+        group: None,
+        input: None,
         operation: request.named.clone(),
         fingerprint: Fingerprint::new(RecipeId::new(1), [fingerprint; 32]),
         refingerprint: Arc::new(|_, _| None),

@@ -19,6 +19,8 @@ use tokio::time::sleep;
 fn arrival(payload: u8) -> Arrival {
     let (scope, name, key) = (Scope::new("s"), Name::new("n"), Key::new("k"));
     Arrival {
+        group: None,
+        input: None,
         operation: Operation::new(scope.unwrap(), name.unwrap(), key.unwrap()),
         fingerprint: Fingerprint::new(RecipeId::new(1), [payload; 32]),
         refingerprint: Arc::new(|_, _| None),

@@ -40,6 +40,10 @@ pub(crate) struct Outbox {
     /// delivered: what the library enqueued there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) database: Option<DatabaseUrl>,
+    /// Whether the effects of one aggregate are delivered one after the other. One that is dead or unknown holds up those
+    /// behind it until it is redriven, resolved or discarded.
+    #[serde(default)]
+    pub(crate) ordered: bool,
     /// How long the receiver remembers keys: what may have arrived longer ago is not sent again. For ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) receiver_remembers_for: Option<Period>,

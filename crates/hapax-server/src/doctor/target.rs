@@ -24,7 +24,7 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WRITE: &str = "write postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or sqlite:FILE";
+        const WRITE: &str = "write postgres://USER@HOST/DATABASE or sqlite:FILE";
         let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
             "postgres" | "postgresql" => Ok(Self::Postgres(text.to_owned())),

@@ -54,6 +54,7 @@ impl Relay {
             let options = SinkOptions {
                 receiver_remembers_for: one.receiver_remembers_for.map(|period| period.0),
                 lease: one.lease(config).0,
+                ordered: one.ordered,
                 retention: Retention {
                     remember_for: one.remember_for(config).0,
                     ..retention

@@ -227,12 +227,6 @@ fn killed_at_every_step(world: &World) {
     assert_eq!(distinct.len(), all.len(), "two effects, one key");
     // A kill between sending and finishing leaves exactly that.
     assert!(heard.len() > all.len(), "no kill came between sending and finishing");
-    println!(
-        "{} effects, {} deliveries, {} kills",
-        all.len(),
-        heard.len(),
-        kills() * places.len() as u32
-    );
 }
 
 #[cfg(feature = "failpoints")]

@@ -14,17 +14,19 @@ use super::decision::Decision;
 use crate::engine::Run;
 
 /// What is done in a transaction. May be asked again from the top.
-pub(crate) trait Work<D: Database>: Send + 'static {
+pub(crate) trait Work<D: Database>: Sized + Send + 'static {
     type Reply: Send + 'static;
     type Error: Send + 'static;
 
     /// Does it. The transaction comes back, unless it was kept.
-    fn perform(
-        &mut self,
-        transaction: D::Transaction,
-        run: Run,
-    ) -> impl Future<Output = (Option<D::Transaction>, Worked<Self::Reply, Self::Error>)> + Send;
+    fn perform(&mut self, transaction: D::Transaction, run: Run) -> impl Future<Output = Performed<D, Self>> + Send;
 }
+
+/// The transaction, unless it was kept, and how the work ended.
+pub(crate) type Performed<D, W> = (
+    Option<<D as Database>::Transaction>,
+    Worked<<W as Work<D>>::Reply, <W as Work<D>>::Error>,
+);
 
 /// How work ended.
 pub(crate) enum Worked<R, E> {

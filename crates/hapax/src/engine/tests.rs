@@ -34,6 +34,8 @@ fn engine(store: impl Store) -> Engine {
 
 fn arrival(key: &str, wait: Duration) -> Arrival {
     Arrival {
+        group: None,
+        input: None,
         operation: Operation::new(
             Scope::new("s").unwrap(),
             Name::new("n").unwrap(),

@@ -106,6 +106,7 @@ impl Waiters {
     }
 
     /// Marks a run of this process, unless there is one already.
+    #[cfg(feature = "atomic")]
     pub(crate) fn lead(&self, id: OperationId) -> Option<RunningHere<'_>> {
         let mut table = lock(&self.table);
         let entry = table.entry(id);
@@ -124,6 +125,7 @@ impl Waiters {
     }
 
     /// Whether there is a run in this process.
+    #[cfg(feature = "atomic")]
     pub(crate) fn runs_here(&self, id: OperationId) -> bool {
         let table = lock(&self.table);
         let entry = table.entries.get(&id);

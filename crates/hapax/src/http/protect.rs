@@ -153,6 +153,8 @@ where
         return Err(Early::Store(Box::new((parts, asked.body().clone()))));
     };
     let arrival = Arrival {
+        group: None,
+        input: None,
         operation,
         fingerprint: fingerprint(shared, &route.recipe, *recipe, &asked).await,
         refingerprint: refingerprint(shared, &asked),
@@ -302,6 +304,8 @@ impl<S: Clone> Again<S> {
             route: call.route,
             inner: call.inner.clone(),
             arrival: Arrival {
+                group: None,
+                input: None,
                 operation: arrival.operation.clone(),
                 fingerprint: arrival.fingerprint,
                 refingerprint: Arc::clone(&arrival.refingerprint),

@@ -60,8 +60,8 @@ impl Effect {
         })
     }
 
-    /// What it belongs to, such as `order-7`. The effects of one name and one aggregate are enqueued in their order; a
-    /// relay still delivers them side by side.
+    /// What it belongs to, such as `order-7`. The effects of one name and one aggregate are enqueued in their order, and
+    /// delivered in it where [`SinkOptions::ordered`](super::SinkOptions::ordered) says so.
     ///
     /// # Errors
     /// [`EffectError`] if it is empty, longer than 255 bytes, or has a control character.

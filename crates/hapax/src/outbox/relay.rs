@@ -31,6 +31,9 @@ pub struct SinkOptions {
     /// Whether a crash of the relay can be an effect's fault (no): if it can, those that were in flight are delivered
     /// one at a time after it.
     pub crashes_count: bool,
+    /// Whether the effects of one aggregate are delivered one after the other (no): the next one starts when the one
+    /// before is done. One that is dead or unknown holds those behind it up until it is redriven, resolved or discarded.
+    pub ordered: bool,
     /// How long the record lives on (24 h, 30 d): for that long, the same key is not delivered again.
     pub retention: Retention,
 }
@@ -67,6 +70,7 @@ impl SinkOptions {
             receiver_remembers_for: None,
             lease: Duration::from_secs(30),
             crashes_count: false,
+            ordered: false,
             retention: Retention::default(),
         }
     }

@@ -66,7 +66,7 @@ async fn record<W: World>(world: &W, key: &str) -> Option<Record> {
     world.engine().store().read(operation(key).id()).await.unwrap().1
 }
 
-pub async fn runs_once_and_replays<W: World>(world: W) {
+pub(crate) async fn runs_once_and_replays<W: World>(world: W) {
     let atomic = world.atomic(AtomicOptions::default());
     let first = atomic.run(arrival("k", LONG), ordering::<W>).await.unwrap();
     assert!(matches!(first, Reply::Ran(_)), "{first:?}");
@@ -85,7 +85,7 @@ pub async fn runs_once_and_replays<W: World>(world: W) {
     assert_eq!(world.orders("k").await, 1);
 }
 
-pub async fn a_rejected_run_leaves_its_answer_and_nothing_else<W: World>(world: W) {
+pub(crate) async fn a_rejected_run_leaves_its_answer_and_nothing_else<W: World>(world: W) {
     let atomic = world.atomic(AtomicOptions::default());
     let first = atomic.run(arrival("k", LONG), rejecting::<W>).await.unwrap();
     assert!(matches!(first, Reply::Ran(())), "{first:?}");
@@ -95,7 +95,7 @@ pub async fn a_rejected_run_leaves_its_answer_and_nothing_else<W: World>(world: 
     assert_eq!(world.orders("k").await, 0);
 }
 
-pub async fn a_failure_rolls_back_and_is_counted<W: World>(world: W) {
+pub(crate) async fn a_failure_rolls_back_and_is_counted<W: World>(world: W) {
     let failures = RetryPolicy {
         limits: Limits {
             tries: 2,
@@ -138,7 +138,7 @@ pub async fn a_failure_rolls_back_and_is_counted<W: World>(world: W) {
     assert_eq!(world.orders("k").await, 0);
 }
 
-pub async fn a_panic_rolls_back<W: World>(world: W) {
+pub(crate) async fn a_panic_rolls_back<W: World>(world: W) {
     let atomic = world.atomic(AtomicOptions::default());
     let error = atomic.run(arrival("k", LONG), panicking::<W>).await.unwrap_err();
     assert!(matches!(error, AtomicError::Panicked), "{error}");
@@ -149,7 +149,7 @@ pub async fn a_panic_rolls_back<W: World>(world: W) {
     assert_eq!(world.orders("k").await, 1);
 }
 
-pub async fn a_hundred_duplicates_have_one_effect<W: World>(world: W) {
+pub(crate) async fn a_hundred_duplicates_have_one_effect<W: World>(world: W) {
     let atomic = world.atomic(AtomicOptions::default());
     let runs = Arc::new(AtomicUsize::new(0));
     let mut all = tokio::task::JoinSet::new();
@@ -177,7 +177,7 @@ pub async fn a_hundred_duplicates_have_one_effect<W: World>(world: W) {
     assert_eq!((runs.load(Ordering::Relaxed), world.orders("k").await), (1, 1));
 }
 
-pub async fn counts_a_claim_before_the_handler<W: World>(world: W) {
+pub(crate) async fn counts_a_claim_before_the_handler<W: World>(world: W) {
     let atomic = world.atomic(AtomicOptions {
         count_crashes: true,
         ..AtomicOptions::default()
@@ -196,7 +196,7 @@ pub async fn counts_a_claim_before_the_handler<W: World>(world: W) {
     assert_eq!(record(&world, "f").await.unwrap().tries, 1);
 }
 
-pub async fn a_run_outlives_its_caller<W: World>(world: W) {
+pub(crate) async fn a_run_outlives_its_caller<W: World>(world: W) {
     let atomic = world.atomic(AtomicOptions::default());
     let runs = AtomicUsize::new(0);
     let left = atomic.run(arrival("k", LONG), move |connection, run| {
@@ -210,7 +210,7 @@ pub async fn a_run_outlives_its_caller<W: World>(world: W) {
     assert_eq!(world.orders("k").await, 1);
 }
 
-pub async fn what_takes_too_long_is_rolled_back<W: World>(world: W) {
+pub(crate) async fn what_takes_too_long_is_rolled_back<W: World>(world: W) {
     let bounds = Bounds {
         longest: Duration::from_millis(300),
         ..Bounds::default()

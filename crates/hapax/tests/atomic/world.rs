@@ -16,17 +16,17 @@ use hapax::{Arrival, Engine, EngineOptions, RunOptions};
 use hapax_testbed::Postgres;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-pub type BoxError = Box<dyn Error + Send + Sync>;
-pub type Client = deadpool_postgres::Object;
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+pub(crate) type Client = deadpool_postgres::Object;
 
 /// Connections of each pool.
-pub const POOL: usize = 5;
+pub(crate) const POOL: usize = 5;
 
 const TABLE: &str = "CREATE TABLE orders (key text NOT NULL)";
 const INSERT_POSTGRES: &str = "INSERT INTO orders (key) VALUES ($1)";
 
 /// What the suite needs of a driver.
-pub trait World: Send + Sync + 'static {
+pub(crate) trait World: Send + Sync + 'static {
     type Database: Database + Clone;
 
     fn database(&self) -> Self::Database;
@@ -48,8 +48,10 @@ pub trait World: Send + Sync + 'static {
 }
 
 /// One time that an order is asked for.
-pub fn arrival(key: &str, wait: Duration) -> Arrival {
+pub(crate) fn arrival(key: &str, wait: Duration) -> Arrival {
     Arrival {
+        group: None,
+        input: None,
         operation: operation(key),
         fingerprint: Fingerprint::new(RecipeId::new(1), [1; 32]),
         refingerprint: Arc::new(|_, _| None),
@@ -58,12 +60,12 @@ pub fn arrival(key: &str, wait: Duration) -> Arrival {
     }
 }
 
-pub fn operation(key: &str) -> Operation {
+pub(crate) fn operation(key: &str) -> Operation {
     let (scope, name) = (Scope::new("shop").unwrap(), Name::new("order").unwrap());
     Operation::new(scope, name, Key::new(key).unwrap())
 }
 
-pub fn answer(status: u16) -> Answer {
+pub(crate) fn answer(status: u16) -> Answer {
     Answer {
         status,
         headers: vec![],
@@ -75,14 +77,14 @@ fn engine(store: impl Store) -> Engine {
     Engine::new(store, EngineOptions::default(), ())
 }
 
-pub struct TokioPostgresWorld {
+pub(crate) struct TokioPostgresWorld {
     pub pool: deadpool_postgres::Pool,
     pub engine: Engine,
     pub joint: Joint,
     pub database: hapax_testbed::Database,
 }
 
-pub fn tokio_postgres_pool(url: &str) -> deadpool_postgres::Pool {
+pub(crate) fn tokio_postgres_pool(url: &str) -> deadpool_postgres::Pool {
     let config = url.parse().unwrap();
     let manager = deadpool_postgres::Manager::new(config, ::tokio_postgres::NoTls);
     deadpool_postgres::Pool::builder(manager)
@@ -91,7 +93,7 @@ pub fn tokio_postgres_pool(url: &str) -> deadpool_postgres::Pool {
         .unwrap()
 }
 
-pub fn tokio_postgres_database(pool: deadpool_postgres::Pool) -> TokioPostgres<Client> {
+pub(crate) fn tokio_postgres_database(pool: deadpool_postgres::Pool) -> TokioPostgres<Client> {
     TokioPostgres::new(
         move || {
             let pool = pool.clone();
@@ -109,7 +111,7 @@ async fn postgres_store(url: &str) -> (Engine, Joint) {
 }
 
 impl TokioPostgresWorld {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let database = Postgres::shared().database();
         let (engine, joint) = postgres_store(database.url()).await;
         let pool = tokio_postgres_pool(database.url());
@@ -157,7 +159,7 @@ impl World for TokioPostgresWorld {
     }
 }
 
-pub struct SqlxPostgresWorld {
+pub(crate) struct SqlxPostgresWorld {
     pool: sqlx::PgPool,
     engine: Engine,
     joint: Joint,
@@ -165,7 +167,7 @@ pub struct SqlxPostgresWorld {
 }
 
 impl SqlxPostgresWorld {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let database = Postgres::shared().database();
         let (engine, joint) = postgres_store(database.url()).await;
         let options = sqlx::postgres::PgPoolOptions::new().max_connections(POOL as u32);
@@ -211,7 +213,7 @@ impl World for SqlxPostgresWorld {
     }
 }
 
-pub struct SqlxSqliteWorld {
+pub(crate) struct SqlxSqliteWorld {
     pool: sqlx::SqlitePool,
     engine: Engine,
     joint: Joint,
@@ -219,7 +221,7 @@ pub struct SqlxSqliteWorld {
 }
 
 impl SqlxSqliteWorld {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("shop.db");
         let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
@@ -274,7 +276,7 @@ impl World for SqlxSqliteWorld {
     }
 }
 
-pub struct RusqliteWorld {
+pub(crate) struct RusqliteWorld {
     database: Rusqlite,
     engine: Engine,
     joint: Joint,
@@ -282,7 +284,7 @@ pub struct RusqliteWorld {
 }
 
 impl RusqliteWorld {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("shop.db");
         let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();

@@ -37,6 +37,8 @@ pub(super) fn leaping(ahead: Arc<AtomicI64>) -> MemoryStore {
 
 pub(super) fn arrival(key: &str) -> Arrival {
     Arrival {
+        group: None,
+        input: None,
         operation: operation(key),
         fingerprint: Fingerprint::new(RecipeId::new(1), [1; 32]),
         refingerprint: Arc::new(|_, _| None),

@@ -313,6 +313,8 @@ async fn what_no_longer_makes_sense_dies_with_its_input() {
     use hapax::core::{Fingerprint, Input, Key, Name, Operation, RecipeId, Scope};
     let door = Door::new(named("r").respond_async(true).build().unwrap(), by_path);
     let arrival = hapax::Arrival {
+        group: None,
+        input: None,
         operation: Operation::new(
             Scope::new("t").unwrap(),
             Name::new("r").unwrap(),
