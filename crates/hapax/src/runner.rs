@@ -26,13 +26,17 @@ use tokio::time::{Instant, timeout};
 use crate::engine::{Engine, Run, RunOptions};
 use crate::resolver::Resolver;
 use crate::retry::Destination;
-use intake::Intake;
+use intake::{Intake, Look};
 
 /// More at a time would be a mistake in the configuration.
 const MOST: usize = 1 << 20;
 
 /// How long a runner with more to do waits for half of its slots, in case its runs end soon.
 const BREATH: Duration = Duration::from_millis(5);
+
+/// How many requests for work it has with the store at a time, while there is more than it can take at once: the next
+/// one is on its way while one is made durable.
+const ASKS: usize = 2;
 
 /// Bounds of a runner. Every field has a default.
 #[derive(Debug, Clone)]
@@ -247,38 +251,52 @@ impl Runner {
         let endings = Arc::new(Semaphore::new(concurrency));
         let mut intake = Intake::new(&self.engine, &self.handled, Arc::clone(&slots), Arc::clone(&endings));
         let alarm = &self.engine.inner.alarm;
+        // Few records cost the store about as much as many: while runs end quickly, half of the slots are filled at
+        // once, and the other half runs meanwhile.
+        let half = concurrency.div_ceil(2) as u32;
+        let (mut look, mut looked) = (
+            Look {
+                more: true,
+                ..Look::default()
+            },
+            Instant::now(),
+        );
         loop {
-            tokio::select! {
-                biased;
-                () = &mut stop => break,
-                // The semaphore is never closed.
-                _ = slots.acquire() => {}
-            }
-            alarm.quiet();
-            let look = intake.look().await;
-            let mut more = look.more;
             if look.suspects {
+                intake.drain(&mut look).await;
+                look.suspects = false;
                 match intake.run_alone(stop.as_mut()).await {
                     ControlFlow::Break(()) => break,
-                    ControlFlow::Continue(ran) => more |= ran,
+                    ControlFlow::Continue(ran) => look.more |= ran,
                 }
             }
-            if more {
-                // Others get their turn even where the store takes no time.
-                tokio::task::yield_now().await;
-                // Few records cost the store about as much as many: while runs end quickly, half of the slots are
-                // filled at once, and the other half runs meanwhile.
-                let half = concurrency.div_ceil(2) as u32;
-                let _ = timeout(BREATH, slots.acquire_many(half)).await;
-                continue;
-            }
-            let latest = Instant::now() + self.options.poll.min(look.pause);
+            let (asked, most) = (intake.asked(), if look.more { ASKS } else { 1 });
+            let ready = async {
+                match look.more {
+                    true => drop(timeout(BREATH, slots.acquire_many(half)).await),
+                    false => alarm.rung(looked + self.options.poll.min(look.pause)).await,
+                }
+                // The semaphore is never closed.
+                drop(slots.acquire().await);
+            };
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                () = alarm.rung(latest) => {}
+                Some(given) = intake.given(), if asked > 0 => {
+                    look.more = given.more;
+                    look.suspects |= given.suspects;
+                }
+                () = ready, if asked < most => {
+                    alarm.quiet();
+                    looked = Instant::now();
+                    let this = intake.look().await;
+                    // What was only asked for tells when it is given.
+                    let more = look.more && intake.asked() > asked;
+                    look = Look { more: this.more || more, ..this };
+                }
             }
         }
+        intake.drain(&mut look).await;
         // An error of the timer: time is over.
         let all = concurrency as u32;
         let _ = timeout(self.options.drain, async {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use futures_util::future::FutureExt;
 use hapax_core::policy::BreakerState;
 use hapax_core::{Name, Record, State, Take, TakeName, Taken, Timestamp, Work};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::pace::Pace;
 use super::{Handled, resolving};
-use crate::engine::gate::{Side, Youth};
+use crate::engine::gate::{Side, Young, Youth};
 use crate::engine::{Engine, Inner, random_attempt};
 use crate::event::Event;
 use crate::failpoint::{self, Failpoint};
@@ -31,8 +32,20 @@ pub(super) struct Intake {
     lines: Vec<Line>,
     /// How each name is handled, and by which line.
     handled: HashMap<Name, (Arc<Handled>, usize)>,
-    /// A request whose reply was lost: what it took must not lie until its lease ends.
-    pending: Option<Take>,
+    /// Requests whose reply was lost: what they took must not lie until its lease ends.
+    pending: Vec<Take>,
+    /// Requests that are with the store.
+    asks: JoinSet<Asked>,
+}
+
+/// A request and what the store gave.
+struct Asked {
+    take: Take,
+    /// `None` if the store failed.
+    taken: Option<Taken>,
+    /// Places for what was asked for.
+    slots: Option<OwnedSemaphorePermit>,
+    young: Young,
 }
 
 /// A destination and the names that call it.
@@ -55,6 +68,16 @@ pub(super) struct Look {
     pub(super) suspects: bool,
     /// When to look again at the latest.
     pub(super) pause: Duration,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self {
+            more: false,
+            suspects: false,
+            pause: Duration::MAX,
+        }
+    }
 }
 
 impl Intake {
@@ -88,21 +111,47 @@ impl Intake {
             endings,
             lines,
             handled,
-            pending: None,
+            pending: Vec::new(),
+            asks: JoinSet::new(),
         }
     }
 
-    /// Takes what there is room for and lets it run. Not to be dropped half-way: see [`super::Runner::run`].
+    /// How many requests are with the store.
+    pub(super) fn asked(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// Lets run what the store gives to the next of the requests that are with it; `None` if there are none. Nothing is
+    /// lost if it is dropped half-way.
+    pub(super) async fn given(&mut self) -> Option<Look> {
+        let asked = self.asks.join_next().await?;
+        let mut look = Look::default();
+        // A request does not panic; if it did, its work would wait for the end of its lease.
+        if let Ok(asked) = asked {
+            self.accept(asked, &mut Vec::new(), &mut look);
+        }
+        Some(look)
+    }
+
+    /// The same for all of them.
+    pub(super) async fn drain(&mut self, look: &mut Look) {
+        while let Some(given) = self.given().await {
+            look.more |= given.more;
+            look.suspects |= given.suspects;
+        }
+    }
+
+    /// Takes what there is room for and lets it run; where nothing holds back what can be taken, it is only asked for,
+    /// and [`given`](Self::given) lets it run. Not to be dropped half-way: see [`super::Runner::run`].
     pub(super) async fn look(&mut self) -> Look {
-        let mut look = Look {
-            more: false,
-            suspects: false,
-            pause: Duration::MAX,
-        };
-        if let Some(take) = self.pending.take()
-            && self.take(take, &mut Vec::new(), &mut look).await.is_none()
-        {
-            return look;
+        let mut look = Look::default();
+        if !self.pending.is_empty() {
+            self.drain(&mut look).await;
+        }
+        while let Some(take) = self.pending.pop() {
+            if self.take(take, &mut Vec::new(), &mut look).await.is_none() {
+                return look;
+            }
         }
         let mut free = Vec::new();
         for line in 0..self.lines.len() {
@@ -121,9 +170,24 @@ impl Intake {
         }
         let room = self.slots.available_permits();
         if let Some(take) = request(free, room, false) {
-            self.take(take, &mut Vec::new(), &mut look).await;
+            let (inner, slots) = (Arc::clone(&self.inner), self.reserve(take.limit));
+            self.asks.spawn(async move {
+                let young = inner.gate.enter(Side::Runner).await;
+                let taken = inner.ask(&take).await;
+                Asked {
+                    take,
+                    taken,
+                    slots,
+                    young,
+                }
+            });
         }
         look
+    }
+
+    fn reserve(&self, places: usize) -> Option<OwnedSemaphorePermit> {
+        let places = places.min(self.slots.available_permits()) as u32;
+        Arc::clone(&self.slots).try_acquire_many_owned(places).ok()
     }
 
     /// What a destination's breaker does; tells of changes.
@@ -194,10 +258,31 @@ impl Intake {
     /// Asks the store, and lets run what it gives, by these permits first. Whether there may be more; `None` if the
     /// store failed.
     async fn take(&mut self, take: Take, permits: &mut Vec<Permit>, look: &mut Look) -> Option<bool> {
+        // What was given before must not wait for this: who closes the gate would wait for it.
+        self.drain(look).await;
+        let slots = self.reserve(take.limit);
         // Counted before it is asked for, so that nothing that is taken runs beside a suspect.
         let young = self.inner.gate.enter(Side::Runner).await;
-        let Some(taken) = self.ask(&take).await else {
-            self.pending = Some(Take { again: true, ..take });
+        let taken = self.inner.ask(&take).await;
+        let asked = Asked {
+            take,
+            taken,
+            slots,
+            young,
+        };
+        self.accept(asked, permits, look)
+    }
+
+    /// Lets run what the store gave. Whether there may be more; `None` if the store failed.
+    fn accept(&mut self, asked: Asked, permits: &mut Vec<Permit>, look: &mut Look) -> Option<bool> {
+        let Asked {
+            take,
+            taken,
+            mut slots,
+            young,
+        } = asked;
+        let Some(taken) = taken else {
+            self.pending.push(Take { again: true, ..take });
             look.more = false;
             return None;
         };
@@ -205,67 +290,30 @@ impl Intake {
         // Other lines' more is found when they are asked again.
         look.more |= more;
         look.suspects |= taken.suspects;
-        self.tell(&taken);
+        self.inner.tell_ended(&taken);
         for work in taken.work {
             let youth = Youth::Among {
                 _young: young.another(),
             };
-            self.start(work, taken.now, permits, Some(youth));
+            let slot = slots.as_mut().and_then(|slots| slots.split(1));
+            self.start(work, taken.now, permits, slot, Some(youth));
         }
         Some(more)
     }
 
-    /// One request, repeated while the store fails. `None` if it never answers.
-    async fn ask(&self, take: &Take) -> Option<Taken> {
-        let (mut again, patience) = (take.again, self.inner.options.store_patience);
-        let mut asked = Instant::now();
-        let taken = loop {
-            let ask = self.inner.insist("take", patience, |store| {
-                asked = Instant::now();
-                let again = std::mem::replace(&mut again, true);
-                store.take(Take { again, ..take.clone() })
-            });
-            let taken = ask.await.ok()?;
-            let over = |work: &Work| matches!(work, Work::Run(_, lease) if lease.is_over(taken.now, asked.elapsed()));
-            if !taken.work.iter().any(over) {
-                break taken;
-            }
-            // As long on its way as a lease holds, as when this process was paused: somebody may have settled it. Asked
-            // again, the store gives what is still held.
-            self.tell(&taken);
-        };
-        self.inner.learn_time(taken.now);
-        if !taken.work.is_empty() {
-            failpoint::hit(Failpoint::Taken);
-            let runs = taken.work.iter().filter(|work| matches!(work, Work::Run(..))).count();
-            self.inner.emit(&Event::Taken {
-                runs,
-                resolves: taken.work.len() - runs,
-                more: taken.more,
-                took: asked.elapsed(),
-            });
-        }
-        Some(taken)
-    }
-
-    /// Tells of records that ended in the store's own hands.
-    fn tell(&self, taken: &Taken) {
-        for record in &taken.ended {
-            let operation = &record.operation;
-            match record.state {
-                State::Dead { reason, .. } => self.inner.emit(&Event::Died { operation, reason }),
-                _ => self.inner.emit(&Event::Unattended { operation }),
-            }
-        }
-    }
-
-    fn start(&mut self, work: Work, now: Timestamp, permits: &mut Vec<Permit>, youth: Option<Youth>) {
+    fn start(
+        &mut self,
+        work: Work,
+        now: Timestamp,
+        permits: &mut Vec<Permit>,
+        slot: Option<OwnedSemaphorePermit>,
+        youth: Option<Youth>,
+    ) {
         let (Work::Run(record, _) | Work::Resolve(record)) = &work;
         // The store gives what was asked for: names that are handled, no more than there are slots.
         let Some((handled, line)) = self.handled.get(record.operation.name()) else {
             return;
         };
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok();
         let (handled, inner) = (Arc::clone(handled), Arc::clone(&self.inner));
         let line = &mut self.lines[*line];
         match work {
@@ -309,7 +357,7 @@ impl Intake {
             closed = self.inner.gate.close() => closed,
         };
         let taken = loop {
-            if let Some(taken) = self.ask(&take).await {
+            if let Some(taken) = self.inner.ask(&take).await {
                 break taken;
             }
             // A suspect that was taken and never run would look as if it had crashed alone.
@@ -318,7 +366,7 @@ impl Intake {
                 return ControlFlow::Break(());
             }
         };
-        self.tell(&taken);
+        self.inner.tell_ended(&taken);
         let ran = !taken.work.is_empty();
         let mut youth = Some(Youth::Alone { _closed: closed });
         for work in taken.work {
@@ -328,13 +376,60 @@ impl Intake {
                     crashes: record.crashes,
                 });
             }
-            self.start(work, taken.now, &mut Vec::new(), youth.take());
+            let slot = self.reserve(1);
+            self.start(work, taken.now, &mut Vec::new(), slot, youth.take());
         }
         drop(youth);
         tokio::select! {
             biased;
             () = &mut stop => ControlFlow::Break(()),
             () = self.inner.gate.opened() => ControlFlow::Continue(ran),
+        }
+    }
+}
+
+impl Inner {
+    /// One request, repeated while the store fails. `None` if it never answers.
+    async fn ask(&self, take: &Take) -> Option<Taken> {
+        let (mut again, patience) = (take.again, self.options.store_patience);
+        let mut asked = Instant::now();
+        let taken = loop {
+            let ask = self.insist("take", patience, |store| {
+                asked = Instant::now();
+                let again = std::mem::replace(&mut again, true);
+                store.take(Take { again, ..take.clone() })
+            });
+            let taken = ask.await.ok()?;
+            let over = |work: &Work| matches!(work, Work::Run(_, lease) if lease.is_over(taken.now, asked.elapsed()));
+            if !taken.work.iter().any(over) {
+                break taken;
+            }
+            // As long on its way as a lease holds, as when this process was paused: somebody may have settled it. Asked
+            // again, the store gives what is still held.
+            self.tell_ended(&taken);
+        };
+        self.learn_time(taken.now);
+        if !taken.work.is_empty() {
+            failpoint::hit(Failpoint::Taken);
+            let runs = taken.work.iter().filter(|work| matches!(work, Work::Run(..))).count();
+            self.emit(&Event::Taken {
+                runs,
+                resolves: taken.work.len() - runs,
+                more: taken.more,
+                took: asked.elapsed(),
+            });
+        }
+        Some(taken)
+    }
+
+    /// Tells of records that ended in the store's own hands.
+    fn tell_ended(&self, taken: &Taken) {
+        for record in &taken.ended {
+            let operation = &record.operation;
+            match record.state {
+                State::Dead { reason, .. } => self.emit(&Event::Died { operation, reason }),
+                _ => self.emit(&Event::Unattended { operation }),
+            }
         }
     }
 }
