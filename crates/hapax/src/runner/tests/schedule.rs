@@ -247,6 +247,36 @@ async fn no_more_runs_than_there_is_room_for_and_all_get_their_turn() {
     assert_eq!(begun(2 * SECOND, 3 * SECOND), 2);
 }
 
+/// Starts noted in a second of which each reply to `step` is on its way for all, with ten operations and room for two.
+async fn starts_while_slow(step: &'static str) -> (usize, usize) {
+    let (store, starts) = (memory(), Starts::new());
+    let options = RunnerOptions {
+        concurrency: 2,
+        ..RunnerOptions::default()
+    };
+    let process = Process::with(
+        &store,
+        handling(policy()),
+        options,
+        ends(&starts, |_| Attempted::Done(outcome("a"))),
+    );
+    process.link.slow.lock().unwrap().insert(step, SECOND);
+    sleep(2 * SECOND).await;
+    for number in 0..10 {
+        process.enqueue(&number.to_string()).await;
+    }
+    sleep(1500 * MILLI).await;
+    let takes = process.link.takes.load(Ordering::SeqCst);
+    sleep(10 * SECOND).await;
+    assert_eq!(starts.all().len(), 10);
+    (starts.all().iter().filter(|(_, at)| *at < 3500 * MILLI).count(), takes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_again_can_run_while_the_ends_of_others_are_written_down() {
+    assert_eq!(starts_while_slow("finish").await.0, 6);
+}
+
 #[tokio::test(start_paused = true)]
 async fn told_to_stop_it_waits_for_its_runs_but_not_for_ever() {
     let store = memory();

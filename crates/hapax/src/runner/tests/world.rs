@@ -11,7 +11,7 @@ use hapax_core::*;
 use hapax_store::{Clock, MemoryStore};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::engine::{Arrival, Engine, EngineOptions, Run, RunOptions};
 use crate::event::{Event, Observer};
@@ -108,6 +108,8 @@ pub(super) struct Link {
     /// Steps whose next replies are lost.
     pub(super) lose: Arc<Mutex<HashMap<&'static str, usize>>>,
     pub(super) takes: Arc<AtomicUsize>,
+    /// How long the replies of steps are on their way.
+    pub(super) slow: Arc<Mutex<HashMap<&'static str, Duration>>>,
 }
 
 impl Link {
@@ -123,6 +125,10 @@ impl Link {
                 std::future::pending::<()>().await;
             }
             let reply = ask(&link.store).await;
+            let slow = link.slow.lock().unwrap().get(step).copied();
+            if let Some(slow) = slow {
+                sleep(slow).await;
+            }
             let lost = link.lose.lock().unwrap().get_mut(step).is_some_and(|left| {
                 let lost = *left > 0;
                 *left = left.saturating_sub(1);
@@ -269,6 +275,7 @@ impl Process {
             life: lives.clone(),
             lose: Arc::default(),
             takes: Arc::default(),
+            slow: Arc::default(),
         };
         let engine = Engine::new(link.clone(), EngineOptions::default(), log.clone());
         let killer = Arc::clone(&life);
