@@ -61,7 +61,7 @@ async fn an_operation_waits_for_an_unknown_step_until_a_person_settles_it() {
     let reply = run(&saga).await;
     assert!(matches!(reply, Reply::Ran(Came::Waits { .. })), "{reply:?}");
     let _runner = Running::start(&engine, &saga);
-    tokio::time::sleep(24 * 3600 * SECOND).await;
+    tokio::time::sleep(6 * 3600 * SECOND).await;
     let waiting = becomes(&engine, "checkout", StateName::Waiting).await;
     let why = waiting.last_error.unwrap();
     assert_eq!(
@@ -286,7 +286,7 @@ async fn an_operation_ends_before_what_it_did_is_forgotten() {
     let saga = other.checkout(&engine).await;
     run(&saga).await;
     let _runner = Running::start(&engine, &saga);
-    tokio::time::sleep(16 * 24 * 3600 * SECOND).await;
+    tokio::time::sleep(13 * 3600 * SECOND).await;
     amend(
         &engine,
         "checkout/email",

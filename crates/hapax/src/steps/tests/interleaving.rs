@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use hapax_core::*;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::world::*;
 use crate::engine::{Engine, Run};
 use crate::runner::Attempted;
 use crate::steps::{Saga, undoing};
+
+type Reading = (Timestamp, Option<Record>);
 
 /// A way to a store on which each call waits for leave, and of which one answer can be old.
 #[derive(Clone)]
@@ -17,7 +20,7 @@ pub(super) struct Stepped {
     store: Arc<dyn Store>,
     leave: Option<Arc<Semaphore>>,
     /// Read at once whatever is asked: what a step that did not look would believe.
-    old: Arc<Mutex<Option<(Timestamp, Option<Record>)>>>,
+    old: Arc<Mutex<Option<Reading>>>,
     asked: Arc<Mutex<Vec<&'static str>>>,
 }
 
@@ -74,7 +77,7 @@ impl Stepped {
 
 /// Everything that can go on does.
 async fn rest() {
-    for _ in 0..200 {
+    for _ in 0..40 {
         tokio::task::yield_now().await;
     }
 }
@@ -188,6 +191,9 @@ async fn play(order: &[bool], looks: bool) -> Came {
     let mut looking = None;
     // What the order leaves is done by turns.
     for woken_next in order.iter().copied().chain([false, true].into_iter().cycle().take(60)) {
+        if run.is_finished() && looking.as_ref().is_some_and(JoinHandle::is_finished) {
+            break;
+        }
         match (woken_next, &looking) {
             (true, _) => woken.one().await,
             (false, Some(_)) => looker.one().await,
@@ -239,11 +245,11 @@ async fn look(engine: Engine, saga: Saga) {
     assert!(matches!(looked, Attempted::Done(_)), "{looked:?}");
 }
 
-/// All orders of the calls of the one (claim, reading, finish of the step; finish of its operation) and of the other
-/// (the operation's death; reading, undo, listing; reading a step and enqueuing, for each).
+/// All orders of the calls of the one (claim, reading, finish of the step) and of the other (the operation's death;
+/// reading, undo, listing; and two of those that lay down what was listed).
 fn orders() -> impl Iterator<Item = Vec<bool>> {
-    const WOKEN: u32 = 4;
-    const OTHER: u32 = 7;
+    const WOKEN: u32 = 3;
+    const OTHER: u32 = 6;
     let all = 0_u32..1 << (WOKEN + OTHER);
     let some = all.filter(|bits| bits.count_ones() == WOKEN);
     some.map(|bits| (0..WOKEN + OTHER).map(|at| bits & (1 << at) != 0).collect())
@@ -258,7 +264,7 @@ async fn a_step_of_a_process_that_wakes_up_is_undone_or_does_nothing() {
         undone += usize::from(came.undone);
         idle += usize::from(!came.charged);
     }
-    assert!(undone > 50 && idle > 50, "{undone} undone, {idle} idle");
+    assert!(undone > 5 && idle > 40, "{undone} undone, {idle} idle");
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,5 +274,5 @@ async fn a_step_that_did_not_look_at_its_operation_would_be_left_out() {
         let came = play(&order, false).await;
         left_out += usize::from(came.charged && !came.kept && !came.undone);
     }
-    assert!(left_out > 50, "{left_out}");
+    assert!(left_out > 0, "the test above would not notice");
 }

@@ -114,7 +114,12 @@ impl Other {
         H: Fn(Steps, Bytes) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Bytes, StepError>> + Send + 'static,
     {
-        Saga::open(engine, "checkout", SagaOptions::default(), self.steps(), handler)
+        let mut options = SagaOptions::default();
+        // As short as the policies bear, so that little virtual time has to pass.
+        options.policy.limits.elapsed = 3600 * SECOND;
+        options.retention.remember_for = 24 * 3600 * SECOND;
+        options.retention.replay_for = 3600 * SECOND;
+        Saga::open(engine, "checkout", options, self.steps(), handler)
             .await
             .unwrap()
     }
