@@ -1,6 +1,6 @@
 //! A backend in a process of its own: each request is an order and its receipt, in one transaction on PostgreSQL.
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -88,18 +88,24 @@ fn backend() {
         client
     });
     let requests = HeldBackend::start();
-    println!("\nlistening on {}", requests.addr);
+    say(&format!("listening on {}", requests.addr));
     requests.serve(|held| {
         let attempt = Attempt::of(&held.text);
         match runtime.block_on(order(&mut client, &held, &attempt, &lines)) {
             Ok(()) => held.answer(&format!(r#"{{"fence":{}}}"#, attempt.fence)),
             Err(error) => {
                 let database = error.as_db_error().map(ToString::to_string);
-                println!("\nrefused: {}", database.unwrap_or_else(|| error.to_string()));
+                say(&format!("refused: {}", database.unwrap_or_else(|| error.to_string())));
                 held.fail();
             }
         }
     });
+}
+
+/// On a line of its own: the harness has begun one.
+fn say(line: &str) {
+    let line = format!("\n{line}\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
 }
 
 async fn order(
@@ -114,7 +120,7 @@ async fn order(
     let transaction = client.transaction().await?;
     transaction.execute("INSERT INTO orders VALUES ($1)", &[&fence]).await?;
     if held.text.to_ascii_lowercase().contains("x-pause:") {
-        println!("\nwritten");
+        say("written");
         lines.recv().unwrap();
     }
     let body = format!(r#"{{"fence":{fence}}}"#);
