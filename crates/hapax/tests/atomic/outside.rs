@@ -6,29 +6,19 @@ use hapax::Reply;
 use hapax::atomic::{AtomicError, AtomicOptions, Bounds, Decision};
 use hapax::core::{Refusal, State};
 
-use crate::world::{
-    BoxError, TokioPostgresWorld, World, answer, arrival, operation, tokio_postgres_database, tokio_postgres_pool,
-};
+use crate::world::{BoxError, TokioPostgresWorld, World, answer, arrival, operation};
 
 const LONG: Duration = Duration::from_secs(20);
-
-/// Another process is another engine with a pool of its own on the same database.
-async fn another(
-    world: &TokioPostgresWorld,
-) -> hapax::atomic::Atomic<hapax::atomic::TokioPostgres<crate::world::Client>> {
-    let store = hapax::store::PostgresStore::connect(world.database.url(), Default::default())
-        .await
-        .unwrap();
-    let joint = store.joint();
-    let engine = hapax::Engine::new(store, hapax::EngineOptions::default(), ());
-    let database = tokio_postgres_database(tokio_postgres_pool(world.database.url()));
-    hapax::atomic::Atomic::new(&engine, joint, database, AtomicOptions::default()).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_in_another_process_waits_and_replays() {
     let world = TokioPostgresWorld::start().await;
-    let (here, there) = (world.atomic(AtomicOptions::default()), another(&world).await);
+    let (here, there) = (
+        world.atomic(AtomicOptions::default()),
+        TokioPostgresWorld::join(world.at())
+            .await
+            .atomic(AtomicOptions::default()),
+    );
     let (begun, has_begun) = tokio::sync::oneshot::channel();
     let (go, may_go) = tokio::sync::oneshot::channel::<()>();
     let mut once = Some((begun, may_go));
@@ -130,56 +120,4 @@ async fn a_serialization_failure_is_run_again_and_gives_up_in_the_end() {
             .1
             .is_none()
     );
-}
-
-/// A holder that stopped in the middle, as by SIGSTOP: its process says nothing more, its connection stays open.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_holder_lets_go_and_cannot_commit_afterwards() {
-    let world = TokioPostgresWorld::start().await;
-    let bounds = Bounds {
-        idle: Duration::from_millis(300),
-        ..Bounds::default()
-    };
-    let options = AtomicOptions {
-        bounds,
-        ..AtomicOptions::default()
-    };
-    let (here, there) = (world.atomic(options), another(&world).await);
-    let (begun, has_begun) = tokio::sync::oneshot::channel();
-    let (go, may_go) = tokio::sync::oneshot::channel::<()>();
-    let mut once = Some((begun, may_go));
-    let stopped = tokio::spawn(async move {
-        here.run(arrival("k", LONG), move |connection, _| {
-            let (begun, may_go) = once.take().unwrap();
-            Box::pin(async move {
-                TokioPostgresWorld::order(connection, "k").await?;
-                begun.send(()).unwrap();
-                may_go.await?;
-                Ok::<_, BoxError>(Decision::done(answer(201), ()))
-            })
-        })
-        .await
-        .unwrap()
-    });
-    has_begun.await.unwrap();
-    let second = there.run(arrival("k", LONG), |connection, _| {
-        Box::pin(async move {
-            TokioPostgresWorld::order(connection, "k").await?;
-            Ok::<_, BoxError>(Decision::done(answer(202), ()))
-        })
-    });
-    assert!(matches!(second.await.unwrap(), Reply::Ran(())));
-    go.send(()).unwrap();
-    let reply = stopped.await.unwrap();
-    assert!(matches!(reply, Reply::Refused(Refusal::Done { .. })), "{reply:?}");
-    assert_eq!(world.orders("k").await, 1);
-    let record = world
-        .engine()
-        .store()
-        .read(operation("k").id())
-        .await
-        .unwrap()
-        .1
-        .unwrap();
-    assert!(matches!(record.state, State::Done(_)));
 }
