@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod outside;
 #[cfg(feature = "failpoints")]
 mod process;
+mod severed;
 #[cfg(feature = "failpoints")]
 mod stopped;
 mod suite;
@@ -66,6 +68,29 @@ drivers! {
     sqlx_postgres => SqlxPostgresWorld,
     sqlx_sqlite => SqlxSqliteWorld,
     rusqlite => RusqliteWorld,
+}
+
+mod severed_connections {
+    use crate::severed::{Cut, a_lost_commit_is_looked_up, a_lost_commit_is_unknown_while_nobody_can_be_asked};
+    use crate::world::*;
+
+    macro_rules! tests {
+        ($($test:ident => $examine:expr),+ $(,)?) => {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                $examine.await;
+            })+
+        };
+    }
+
+    tests! {
+        tokio_postgres_before_the_commit => a_lost_commit_is_looked_up::<TokioPostgresWorld>(Cut::Before),
+        tokio_postgres_after_the_commit => a_lost_commit_is_looked_up::<TokioPostgresWorld>(Cut::After),
+        tokio_postgres_for_longer => a_lost_commit_is_unknown_while_nobody_can_be_asked::<TokioPostgresWorld>(),
+        sqlx_postgres_before_the_commit => a_lost_commit_is_looked_up::<SqlxPostgresWorld>(Cut::Before),
+        sqlx_postgres_after_the_commit => a_lost_commit_is_looked_up::<SqlxPostgresWorld>(Cut::After),
+        sqlx_postgres_for_longer => a_lost_commit_is_unknown_while_nobody_can_be_asked::<SqlxPostgresWorld>(),
+    }
 }
 
 /// Tests that take other processes: each finds itself again by its path.

@@ -12,6 +12,8 @@ use crate::process::{self, Process};
 use crate::world::{BoxError, World, answer, arrival};
 
 const LONG: Duration = Duration::from_secs(30);
+/// A multiple of the time-outs after which a holder here lets go, for a busy machine.
+const LETS_GO: Duration = Duration::from_secs(5);
 
 /// How a stopped holder loses its operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,10 +59,9 @@ pub(crate) fn stopped_at<W: World>(test: &str, loses: Loses, places: &[Failpoint
         let mut holder = Process::start(test, key, world.at(), Some((*place, 1, ":hold")));
         holder.until(&format!("held at {key}"));
         holder.stop();
-        let patience = if loses == Loses::Never {
-            Duration::from_millis(300)
-        } else {
-            LONG
+        let patience = match loses {
+            Loses::Transaction | Loses::Lease => LETS_GO,
+            Loses::Never => Duration::from_millis(300),
         };
         let other = runtime.block_on(ask::<W>(&world, loses, key, 202, patience));
         holder.tell("go on");
@@ -81,7 +82,7 @@ pub(crate) fn stopped_at<W: World>(test: &str, loses: Loses, places: &[Failpoint
 async fn ask<W: World>(world: &W, loses: Loses, key: &str, status: u16, patience: Duration) -> String {
     let asked = Arrival {
         options: RunOptions {
-            lease: Duration::from_millis(500),
+            lease: Duration::from_millis(250),
             ..RunOptions::default()
         },
         ..arrival(key, patience)

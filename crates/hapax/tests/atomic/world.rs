@@ -140,8 +140,7 @@ impl World for TokioPostgresWorld {
 
     async fn start() -> Self {
         let (_home, at) = postgres();
-        let world = Self::join(&at).await;
-        world.pool.get().await.unwrap().batch_execute(TABLE).await.unwrap();
+        let world = Self::on(&at).await;
         Self { _home, ..world }
     }
 
@@ -188,6 +187,40 @@ impl World for TokioPostgresWorld {
                 .await;
             row.unwrap().get(0)
         })
+    }
+}
+
+impl TokioPostgresWorld {
+    /// In an empty database.
+    pub(crate) async fn on(at: &str) -> Self {
+        let world = Self::join(at).await;
+        world.execute(TABLE).await;
+        world
+    }
+
+    /// Runs SQL from outside.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.pool.get().await.unwrap().batch_execute(sql).await.unwrap();
+    }
+
+    /// The one number that it gives.
+    pub(crate) async fn query_one(&self, sql: &str) -> i32 {
+        let client = self.pool.get().await.unwrap();
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// The same database by way of a pooler in transaction mode: nothing stays prepared.
+    pub(crate) fn through(&self, url: &str) -> Atomic<TokioPostgres<Client>> {
+        let pool = tokio_postgres_pool(url);
+        let database = TokioPostgres::new(
+            move || {
+                let pool = pool.clone();
+                async move { pool.get().await }
+            },
+            |client: &Client| client,
+        );
+        let joint = self.joint.clone().prepared(false);
+        Atomic::new(&self.engine, joint, database, AtomicOptions::default()).unwrap()
     }
 }
 
