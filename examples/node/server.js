@@ -9,6 +9,8 @@ import { pay, pool } from "./payments.js";
 import { pointsOf } from "./points.js";
 
 const port = Number(process.env.PORT ?? 9000);
+// Each process accepts for itself. Dealt out by the first one, a connection is left hanging if its process dies meanwhile.
+cluster.schedulingPolicy = cluster.SCHED_NONE;
 
 if (cluster.isPrimary) {
   for (let worker = Number(process.env.WORKERS ?? 4); worker > 0; worker--) cluster.fork();

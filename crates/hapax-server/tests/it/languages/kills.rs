@@ -5,17 +5,18 @@ use std::thread;
 
 use super::world::{POINTS, World, payment};
 
-/// How many kills of the sample there are.
-fn kills() -> usize {
+/// How many kills there are in all.
+fn kills(share: f64) -> usize {
     let wanted = std::env::var("HAPAX_CRASH_KILLS");
-    wanted.map_or(80, |kills| {
+    let all: u32 = wanted.map_or(100, |kills| {
         kills.parse().expect("HAPAX_CRASH_KILLS is a number of kills")
-    })
+    });
+    (f64::from(all) * share).ceil() as usize
 }
 
-pub(super) fn of_the_backend(world: &World) {
+pub(super) fn of_the_backend(world: &World, share: f64) {
     let gateway = world.gateway(None, "");
-    let each = kills().div_ceil(POINTS.len());
+    let each = kills(share * 0.8).div_ceil(POINTS.len());
     thread::scope(|clients| {
         for point in POINTS {
             let (world, gateway) = (world, &gateway);
@@ -39,8 +40,8 @@ pub(super) fn of_the_backend(world: &World) {
     world.check();
 }
 
-pub(super) fn of_the_gateway(world: &World) {
-    for kill in 0..kills().div_ceil(4) {
+pub(super) fn of_the_gateway(world: &World, share: f64) {
+    for kill in 0..kills(share * 0.2) {
         let reference = format!("payment-{kill}");
         match FAILPOINTS.get(kill % (FAILPOINTS.len() + POINTS.len())) {
             Some(failpoint) => at_its_own(world, failpoint, &reference),

@@ -101,7 +101,7 @@ impl World {
     /// A gateway on the store of this world, killed at the first hit of a failpoint if one is named.
     pub(super) fn gateway(&self, failpoint: Option<&str>, more: &str) -> Gateway {
         let config = format!(
-            "upstream = \"http://{}\"\nstore = \"{}\"\nscope = \"none\"\nlease = \"500ms\"\n[log]\nlevel = \"error\"\n\
+            "upstream = \"http://{}\"\nstore = \"{}\"\nscope = \"none\"\nlease = \"300ms\"\n[log]\nlevel = \"error\"\n\
              [receipts]\ndatabase = \"{}\"\n[retry]\nbreaker_minimum_calls = 1000000\n{more}",
             self.backend.port.address(),
             sqlite(self.directory.path()),
