@@ -69,11 +69,16 @@ impl Home {
 
 impl World {
     pub(super) fn new(language: Language, place: Place) -> Self {
-        let (home, schema) = match place {
-            Place::Postgres | Place::PgBouncer => (Home::Postgres(Postgres::shared().database()), "postgres.sql"),
-            Place::MariaDb => (Home::Mariadb(MariaDb::shared().database()), "mariadb.sql"),
+        let home = match place {
+            Place::Postgres | Place::PgBouncer => Home::Postgres(Postgres::shared().database()),
+            Place::MariaDb => Home::Mariadb(MariaDb::shared().database()),
         };
-        home.query(&fs::read_to_string(sample("python").join(schema)).unwrap());
+        let schema = match (language, &home) {
+            (Language::Python, Home::Postgres(_)) => "python/postgres.sql",
+            (Language::Python, Home::Mariadb(_)) => "python/mariadb.sql",
+            (Language::Node, _) => "node/schema.sql",
+        };
+        home.query(&fs::read_to_string(sample(schema)).unwrap());
         for what in ["receipts", "outbox"] {
             let installed = hapax(&[what, "install", "--database", home.url()]);
             assert_eq!(installed.code, 0, "{installed:?}");
@@ -291,7 +296,7 @@ fn python(port: &FreePort) -> Command {
     let mut command = Command::new(packages.join("bin/gunicorn"));
     command.args(["--bind", &port.address().to_string(), "--workers", WORKERS]);
     // A new worker starts faster from what is loaded.
-    command.args(["--preload", "--log-level", "warning", "app:application"]);
+    command.args(["--preload", "--no-control-socket", "--log-level", "warning", "app:application"]);
     command
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(sample("python"));
