@@ -296,7 +296,13 @@ fn python(port: &FreePort) -> Command {
     let mut command = Command::new(packages.join("bin/gunicorn"));
     command.args(["--bind", &port.address().to_string(), "--workers", WORKERS]);
     // A new worker starts faster from what is loaded.
-    command.args(["--preload", "--no-control-socket", "--log-level", "warning", "app:application"]);
+    command.args([
+        "--preload",
+        "--no-control-socket",
+        "--log-level",
+        "warning",
+        "app:application",
+    ]);
     command
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(sample("python"));
