@@ -30,10 +30,14 @@ impl Guard<'_> {
     /// The statement for PostgreSQL: gives one row, or none if there is none.
     pub(super) fn postgres_text(&self) -> String {
         let text = Text::new(self, Dialect::Postgres);
+        let given = match self.kind {
+            Kind::Transition { .. } | Kind::UpdateIfNewer { .. } => String::new(),
+            Kind::UpsertIfNewer { .. } | Kind::InsertOrGet => format!("hapax_given AS ({}), ", text.given()),
+        };
         format!(
-            "WITH done AS ({}) SELECT * FROM done UNION ALL {}",
+            "WITH {given}hapax_done AS ({}) SELECT * FROM hapax_done UNION ALL {}",
             text.write(),
-            text.look(" AND NOT EXISTS (SELECT 1 FROM done)")
+            text.look(" AND NOT EXISTS (SELECT 1 FROM hapax_done)")
         )
     }
 
@@ -123,9 +127,30 @@ impl<'a> Text<'a> {
     }
 
     fn null_key(&self) -> String {
-        join(
-            (1..=self.guard.key.len()).map(|at| format!("{} IS NULL", self.value(at))),
-            " OR ",
+        let is_null = |(at, name): (usize, &&str)| match self.dialect {
+            Dialect::Postgres => format!("hapax_given.{} IS NULL", quoted(name)),
+            Dialect::Sqlite => format!("{} IS NULL", self.value(at + 1)),
+        };
+        join(self.guard.key.iter().enumerate().map(is_null), " OR ")
+    }
+
+    /// The row that is inserted: columns and values.
+    fn inserted(&self) -> (String, String) {
+        let key = self.guard.key.iter().enumerate();
+        let key = key.map(|(at, name)| (*name, self.value(at + 1)));
+        let (names, values): (Vec<_>, Vec<_>) = key
+            .chain(self.written())
+            .map(|(name, value)| (quoted(name), value))
+            .unzip();
+        (names.join(", "), values.join(", "))
+    }
+
+    /// The row that is inserted, on PostgreSQL: values in a SELECT would have no types but for the table's columns.
+    fn given(&self) -> String {
+        let (names, values) = self.inserted();
+        format!(
+            "SELECT {names} FROM {} WHERE false UNION ALL SELECT {values}",
+            self.table
         )
     }
 
@@ -161,19 +186,14 @@ impl<'a> Text<'a> {
     }
 
     fn insert(&self, condition: &str, conflict: &str) -> String {
-        let key = self.guard.key.iter().enumerate();
-        let key = key.map(|(at, name)| (*name, self.value(at + 1)));
-        let (names, values): (Vec<_>, Vec<_>) = key
-            .chain(self.written())
-            .map(|(name, value)| (quoted(name), value))
-            .unzip();
-        format!(
-            "INSERT INTO {} ({}) SELECT {} WHERE {condition} ON CONFLICT ({}) {conflict}",
-            self.table,
-            names.join(", "),
-            values.join(", "),
-            join(self.guard.key.iter().map(|name| quoted(name)), ", ")
-        )
+        let (names, values) = self.inserted();
+        let row = match self.dialect {
+            Dialect::Postgres => format!("SELECT {names} FROM hapax_given"),
+            Dialect::Sqlite => format!("SELECT {values}"),
+        };
+        let key = join(self.guard.key.iter().map(|name| quoted(name)), ", ");
+        let table = &self.table;
+        format!("INSERT INTO {table} ({names}) {row} WHERE {condition} ON CONFLICT ({key}) {conflict}")
     }
 
     /// The value after the key's: `from`, or the version.
@@ -208,10 +228,12 @@ impl<'a> Text<'a> {
             Kind::Transition { .. } | Kind::UpdateIfNewer { .. } => looked,
             Kind::UpsertIfNewer { .. } | Kind::InsertOrGet => {
                 let nulls = vec!["NULL"; self.returned().len()].join(", ");
-                format!(
-                    "{looked} UNION ALL SELECT {nulls}, '{NULL_KEY}' WHERE {}",
-                    self.null_key()
-                )
+                let from = match self.dialect {
+                    Dialect::Postgres => " FROM hapax_given",
+                    Dialect::Sqlite => "",
+                };
+                let is_null = self.null_key();
+                format!("{looked} UNION ALL SELECT {nulls}, '{NULL_KEY}'{from} WHERE {is_null}")
             }
         }
     }
@@ -235,7 +257,7 @@ impl<'a> Text<'a> {
                 let version = self.column(version);
                 format!(
                     "CASE WHEN {version} > {own} THEN '{STALE}' WHEN {version} = {own}{same} THEN '{ALREADY_APPLIED}' \
-                     WHEN {version} = {own} OR {own} IS NULL THEN '{REJECTED}' ELSE '{AGAIN}' END"
+                     WHEN {version} IS NULL OR {version} < {own} THEN '{AGAIN}' ELSE '{REJECTED}' END"
                 )
             }
             Kind::InsertOrGet => format!("CASE WHEN true{same} THEN '{ALREADY_APPLIED}' ELSE '{REJECTED}' END"),

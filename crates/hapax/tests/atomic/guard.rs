@@ -1,6 +1,7 @@
 //! Guards on real databases, through each driver.
 
 mod desk;
+mod examples;
 mod mistakes;
 mod page;
 mod races;

@@ -35,8 +35,15 @@ impl Guard<'_> {
     }
 
     fn explained_sqlite(&self, error: Error) -> GuardError {
-        let (fault, said) = (Fault::of(&error), error.to_string());
-        let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+        let fault = Fault::of(&error);
+        let (code, said) = match &error {
+            // Without the statement's text, which is not the caller's.
+            Error::SqlInputError { error, msg, .. } => (error.extended_code, msg.clone()),
+            _ => {
+                let code = error.sqlite_error().map_or(0, |error| error.extended_code);
+                (code, error.to_string())
+            }
+        };
         let next = after_sqlite(code, &said, fault);
         self.failed(fault, &format!("SQLite says: {said}"), next, error)
     }

@@ -123,15 +123,17 @@ pub(super) async fn an_insert_answers_by_the_row_it_finds(place: Place) {
     assert_eq!(ask(&mut desk, &bare, &[7.into()]).await, with(Applied, "7"));
     assert_eq!(ask(&mut desk, &bare, &[7.into()]).await, with(AlreadyApplied, "7"));
     if place.is_postgres() {
-        desk.execute("CREATE TABLE places (id BIGSERIAL PRIMARY KEY, number BIGINT UNIQUE)")
-            .await;
-        let place = Guard::insert_or_get("places", &["number"]).returning(&["id"]);
-        for (number, expected) in [(1, "1"), (1, "1"), (1, "1"), (2, "2")] {
-            assert_eq!(
-                ask(&mut desk, &place, &[number.into()]).await.1.as_deref(),
-                Some(expected)
-            );
-        }
+        repetitions_take_no_numbers(&mut desk).await;
+    }
+}
+
+async fn repetitions_take_no_numbers(desk: &mut Desk) {
+    desk.execute("CREATE TABLE places (id BIGSERIAL PRIMARY KEY, number BIGINT UNIQUE)")
+        .await;
+    let place = Guard::insert_or_get("places", &["number"]).returning(&["id"]);
+    for (number, expected) in [(1, "1"), (1, "1"), (1, "1"), (2, "2")] {
+        let said = ask(desk, &place, &[number.into()]).await;
+        assert_eq!(said.1.as_deref(), Some(expected));
     }
 }
 
@@ -161,6 +163,33 @@ pub(super) async fn what_must_be_the_same_is_compared(place: Place) {
     for (id, amount, expected) in [(10, 5, Applied), (11, 5, AlreadyApplied), (12, 6, Rejected)] {
         let values = [V::Int(1), 1.into(), id.into(), amount.into()];
         assert_eq!(ask(&mut desk, &place, &values).await, with(expected, "10"), "{amount}");
+    }
+}
+
+/// Values take the types of their columns where the driver lets them.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_without_a_type_fit_any_column() {
+    let place = Place::tokio_postgres();
+    let mut desk = place.desk().await;
+    desk.execute("CREATE TYPE stage AS ENUM ('open', 'closed')").await;
+    desk.execute("CREATE TABLE tickets (name VARCHAR(9) PRIMARY KEY, stage stage, about JSON, seen INT)")
+        .await;
+    let open = Guard::insert_or_get("tickets", &["name"]).set(&["stage", "about"]);
+    let values = ["a".into(), "open".into(), "{\"b\": 1}".into()];
+    for expected in [Applied, AlreadyApplied] {
+        assert_eq!(ask(&mut desk, &open, &values).await, with(expected, "a"));
+    }
+    let close = Guard::transition("tickets", &["name"], "stage").returning(&["name"]);
+    for expected in [Applied, AlreadyApplied] {
+        let said = ask(&mut desk, &close, &["a".into(), "open".into(), "closed".into()]).await;
+        assert_eq!(said, with(expected, "a"));
+    }
+    let see = Guard::upsert_if_newer("tickets", &["name"], "seen")
+        .set(&["about", "stage"])
+        .returning(&["name"]);
+    for expected in [Applied, AlreadyApplied] {
+        let said = ask(&mut desk, &see, &["b".into(), 1.into(), "[]".into(), "open".into()]).await;
+        assert_eq!(said, with(expected, "b"));
     }
 }
 
