@@ -294,26 +294,36 @@ impl Engine {
     ///
     /// # Errors
     /// [`RunError`] if the store fails for longer than [`EngineOptions::store_patience`], or the handler panics.
-    pub async fn run<R, H, F>(&self, arrival: Arrival, handler: H) -> Result<Reply<R>, RunError>
+    pub fn run<R, H, F>(
+        &self,
+        arrival: Arrival,
+        handler: H,
+    ) -> impl Future<Output = Result<Reply<R>, RunError>> + Send + use<R, H, F>
     where
         R: Send + 'static,
         H: FnOnce(Run) -> F + Send + 'static,
         F: Future<Output = Ended<R>> + Send + 'static,
     {
-        let claim = arrival.claim().map_err(|error| RunError::NotClaimed(Arc::new(error)))?;
-        if let Some(refusal) = self.inner.cached(&claim) {
-            return Ok(Reply::Refused(refusal));
-        }
         let (reply, answered) = oneshot::channel();
-        let drive = Box::new(Drive {
-            inner: Arc::clone(&self.inner),
-            claim,
-            youth: None,
-            reply,
+        // Boxed before anything is awaited, since doors keep this future in theirs.
+        let drive = arrival.claim().map(|claim| {
+            Box::new(Drive {
+                inner: Arc::clone(&self.inner),
+                claim,
+                youth: None,
+                reply,
+            })
         });
-        // A task of its own: a claim whose caller leaves must still be run, or given back.
-        tokio::spawn(drive.run(arrival.refingerprint, arrival.wait, handler));
-        answered.await.unwrap_or(Err(RunError::Lost))
+        let (refingerprint, wait) = (arrival.refingerprint, arrival.wait);
+        async move {
+            let drive = drive.map_err(|error| RunError::NotClaimed(Arc::new(error)))?;
+            if let Some(refusal) = drive.inner.cached(&drive.claim) {
+                return Ok(Reply::Refused(refusal));
+            }
+            // A task of its own: a claim whose caller leaves must still be run, or given back.
+            tokio::spawn(drive.run(refingerprint, wait, handler));
+            answered.await.unwrap_or(Err(RunError::Lost))
+        }
     }
 
     /// A person's correction: see [`Store::amend`].

@@ -46,7 +46,7 @@ const LICENCES: &[&str] = &[
 /// Crates that come in two versions because others have not moved on. Each
 /// costs build time and size only.
 const MAY_COME_TWICE: &[&str] = &[
-    "base64",            // sqlx-postgres 0.23, the rest 0.22
+    "base64",            // lettre 0.23, the rest 0.22
     "block-buffer",      // with sha2
     "cpufeatures",       // with sha2
     "const-oid",         // x509-cert (for channel binding) 0.9, digest 0.10

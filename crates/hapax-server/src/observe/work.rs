@@ -11,7 +11,7 @@ use super::prometheus::Page;
 const TAKEN: [&str; 2] = ["run", "resolve"];
 const ENDED: [&str; 5] = ["retried", "put-off-breaker", "put-off-budget", "died", "unattended"];
 /// Who finds out what became of an unknown outcome.
-const RESOLVERS: [&str; 3] = ["probe", "outbox", "other"];
+const RESOLVERS: [&str; 4] = ["receipt", "probe", "outbox", "other"];
 
 /// Counters of runners.
 #[derive(Debug, Default)]

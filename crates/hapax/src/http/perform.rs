@@ -1,9 +1,11 @@
 //! One run: what the inner service answered, and what that proves. The same for a caller's request and for a runner's.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use hapax_core::policy::{FailureClass, Health, Next};
 use hapax_core::{AfterFailure, Answer, Finish, LastError, NotKept, OperationId, Outcome, Timestamp};
 use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
@@ -38,6 +40,8 @@ pub(super) struct Told<B> {
     pub(super) response: Response<Body<B>>,
     pub(super) verdict: Verdict,
     pub(super) started: Instant,
+    /// The inner service was provably not asked.
+    pub(super) unsent: bool,
 }
 
 /// What a run came to.
@@ -78,7 +82,24 @@ impl<E: Failure> From<E> for Fault {
 }
 
 /// A caller's run.
-pub(super) async fn handle<S, ReqB, ResB>(call: Protected<S>, run: Run, mut request: Whole) -> Ended<Box<Told<ResB>>>
+pub(super) fn handle<S, ReqB, ResB>(
+    call: Protected<S>,
+    run: Run,
+    request: Whole,
+) -> impl Future<Output = Ended<Box<Told<ResB>>>>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: Failure,
+    ReqB: From<Bytes>,
+    ResB: HttpBody<Data = Bytes> + Unpin,
+{
+    match call.shared.routes.entry(call.route).route.sealer.is_some() {
+        false => Either::Left(perform(call, run, request)),
+        true => Either::Right(Box::pin(sealed(call, run, request))),
+    }
+}
+
+async fn perform<S, ReqB, ResB>(call: Protected<S>, run: Run, mut request: Whole) -> Ended<Box<Told<ResB>>>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     S::Error: Failure,
@@ -94,13 +115,6 @@ where
         mut admitted,
     } = call;
     let route = &shared.routes.entry(route).route;
-    let attempt = (run.operation.id(), run.fence);
-    if let Some(sealed) = &route.sealer
-        && sealed.first
-        && let Some(ended) = Box::pin(happened(sealed, attempt.0, route, started)).await
-    {
-        return ended;
-    }
     failpoint::hit(Failpoint::BeforeUpstream);
     announce(&mut request.0, run);
     if let Some(place) = admitted.as_deref_mut().and_then(|admitted| admitted.place.as_mut()) {
@@ -120,23 +134,49 @@ where
         permit.report(came.health(route));
     }
     let unsent = matches!(&came, Came::Failed(fault) if fault.proof == Proof::Unsent);
-    let mut end = came.end(route);
-    if let Some(sealed) = &route.sealer
-        && !unsent
-        && !matches!(end.0, Finish::Done(_))
-    {
-        end = Box::pin(settle::failed(sealed.sealer.as_ref(), attempt, route, end)).await;
-    }
-    let (finish, response, verdict) = end;
+    let (finish, response, verdict) = came.end(route);
     let told = Told {
         response,
         verdict,
         started,
+        unsent,
     };
     Ended {
         finish,
         reply: Box::new(told),
     }
+}
+
+/// A caller's run of a route with a sealer.
+async fn sealed<S, ReqB, ResB>(call: Protected<S>, run: Run, request: Whole) -> Ended<Box<Told<ResB>>>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: Failure,
+    ReqB: From<Bytes>,
+    ResB: HttpBody<Data = Bytes> + Unpin,
+{
+    let shared = Arc::clone(&call.shared);
+    let route = &shared.routes.entry(call.route).route;
+    let attempt = (run.operation.id(), run.fence);
+    let Some(sealed) = &route.sealer else {
+        return perform(call, run, request).await;
+    };
+    if sealed.first
+        && let Some(ended) = happened(sealed, attempt.0, route).await
+    {
+        return ended;
+    }
+    let Ended {
+        finish,
+        reply: mut told,
+    } = perform(call, run, request).await;
+    if told.unsent || matches!(finish, Finish::Done(_)) {
+        return Ended { finish, reply: told };
+    }
+    let end = (finish, told.response, told.verdict);
+    let (finish, response, verdict) = settle::failed(sealed.sealer.as_ref(), attempt, route, end).await;
+    (told.response, told.verdict) = (response, verdict);
+    Ended { finish, reply: told }
 }
 
 /// The end of a run that need not be: it happened already, and the store has lost its record. If the sealer cannot be
@@ -145,8 +185,8 @@ async fn happened<B: HttpBody<Data = Bytes>>(
     sealed: &SealedBy,
     id: OperationId,
     route: &Route,
-    started: Instant,
 ) -> Option<Ended<Box<Told<B>>>> {
+    let started = Instant::now();
     let (finish, response, verdict) = match sealed.sealer.look(id).await {
         Ok(Some(Found::Done { outcome, .. })) => {
             let response = settle::recorded(&outcome, route);
@@ -163,6 +203,7 @@ async fn happened<B: HttpBody<Data = Bytes>>(
         response,
         verdict,
         started,
+        unsent: false,
     });
     Some(Ended { finish, reply })
 }

@@ -255,17 +255,10 @@ where
     let spare = (route.when_store_is_down == StoreDown::RunUnprotected)
         .then(|| (request.clone(), call.inner.clone(), Arc::clone(&shared)));
     let index = call.route;
-    let again = route
-        .sealer
-        .is_some()
-        .then(|| Box::new(Again::new(&call, &arrival, &request)));
-    let mut reply = shared.engine.run(arrival, move |run| handle(call, run, request)).await;
-    let is_unknown = matches!(reply, Ok(Reply::Refused(Refusal::Unknown { .. })));
-    if let Some(again) = again.filter(|_| is_unknown)
-        && let Some(settled) = Box::pin(again.settled(route)).await
-    {
-        reply = settled;
-    }
+    let reply = match route.sealer.is_some() {
+        false => shared.engine.run(arrival, move |run| handle(call, run, request)).await,
+        true => Box::pin(run_settling(call, arrival, request)).await,
+    };
     match (reply, spare) {
         (Ok(Reply::Ran(told)), _) => {
             if told.verdict == Verdict::Ambiguous {
@@ -286,6 +279,31 @@ where
         }
         (Err(error), _) => finished(reply::failed(&error, route.profile)),
     }
+}
+
+/// The same on a route with a sealer: an unknown outcome is settled, and asked for again.
+async fn run_settling<S, ReqB, ResB>(
+    call: Protected<S>,
+    arrival: Arrival,
+    request: Whole,
+) -> Result<Reply<Box<Told<ResB>>>, RunError>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Failure + Send + 'static,
+    ReqB: From<Bytes> + Send + 'static,
+    ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    ResB::Error: Send,
+{
+    let shared = Arc::clone(&call.shared);
+    let again = Box::new(Again::new(&call, &arrival, &request));
+    let reply = shared.engine.run(arrival, move |run| handle(call, run, request)).await;
+    if matches!(reply, Ok(Reply::Refused(Refusal::Unknown { .. })))
+        && let Some(settled) = again.settled().await
+    {
+        return settled;
+    }
+    reply
 }
 
 /// An arrival that may be asked for a second time, once its unknown outcome is settled.
@@ -317,7 +335,7 @@ impl<S: Clone> Again<S> {
     }
 
     /// The reply once it is known what became of the last attempt; `None` if that cannot be told.
-    async fn settled<ReqB, ResB>(self: Box<Self>, route: &Route) -> Option<Result<Reply<Box<Told<ResB>>>, RunError>>
+    async fn settled<ReqB, ResB>(self: Box<Self>) -> Option<Result<Reply<Box<Told<ResB>>>, RunError>>
     where
         S: Service<Request<ReqB>, Response = Response<ResB>> + Send + 'static,
         S::Future: Send + 'static,
@@ -326,7 +344,7 @@ impl<S: Clone> Again<S> {
         ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         ResB::Error: Send,
     {
-        let sealed = route.sealer.as_ref()?;
+        let sealed = self.shared.routes.entry(self.route).route.sealer.as_ref()?;
         if !settle::unknown_outcome(&self.shared, sealed.sealer.as_ref(), &self.arrival.operation).await {
             return None;
         }
