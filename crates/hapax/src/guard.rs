@@ -69,6 +69,10 @@
 
 mod drivers;
 mod error;
+#[cfg_attr(
+    not(all(feature = "rusqlite", feature = "tokio-postgres")),
+    allow(dead_code, reason = "a driver has one dialect")
+)]
 mod text;
 mod verdict;
 
