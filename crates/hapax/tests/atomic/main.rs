@@ -7,6 +7,7 @@ mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod door;
+mod guard;
 mod outside;
 #[cfg(feature = "failpoints")]
 mod process;
