@@ -145,14 +145,21 @@ impl World {
     /// Waits until all of these have arrived.
     fn arrived(&self, keys: &BTreeSet<String>) {
         let until = Instant::now() + PATIENCE;
+        let mut heard = self.receiver.heard();
         loop {
-            let heard: BTreeSet<String> = self.receiver.heard().into_iter().map(|(_, body)| body).collect();
-            let missing: Vec<_> = keys.difference(&heard).collect();
+            let bodies: BTreeSet<String> = heard.iter().map(|(_, body)| body.clone()).collect();
+            let missing: Vec<_> = keys.difference(&bodies).collect();
             if missing.is_empty() {
                 return;
             }
-            assert!(Instant::now() < until, "lost: {missing:?}");
-            std::thread::yield_now();
+            let left = until.saturating_duration_since(Instant::now());
+            let database = self.application.url();
+            assert!(
+                !left.is_zero(),
+                "lost: {missing:?}: {:?}",
+                hapax(&["outbox", "ls", "--database", &database])
+            );
+            heard = self.receiver.heard_more_than(heard.len(), left);
         }
     }
 
@@ -272,10 +279,13 @@ fn a_row_that_can_never_be_delivered_is_shown_and_keeps_nobody_waiting() {
     let Application::Postgres(database) = &world.application else {
         panic!()
     };
-    database.query("SELECT hapax_enqueue('paid', E'k\\u0085', 'bad'); SELECT hapax_enqueue('paid', 'same', 'one');");
-    database.query("SELECT hapax_enqueue('paid', 'same', 'another'); SELECT hapax_enqueue('paid', 'good', 'good');");
+    database.query("SELECT hapax_enqueue('paid', E'k\\u0085', 'bad');");
+    database.query("SELECT hapax_enqueue('paid', 'same-' || n, 'one-' || n) FROM generate_series(0, 39) n;");
+    database.query("SELECT hapax_enqueue('paid', 'same-' || n, 'another-' || n) FROM generate_series(0, 39) n;");
+    world.application.enqueue(&keys("good", 1));
     let relay = world.relay(None);
-    world.arrived(&["one".to_owned(), "good".to_owned()].into());
+    let first = keys("one", 40).into_iter();
+    world.arrived(&first.chain(keys("good", 1)).collect());
     stop(relay);
     let listed = hapax(&["outbox", "ls", "--json", "--database", &world.application.url()]).json();
     assert_eq!(listed["effects"][0]["waiting"], 0, "{listed}");
@@ -285,11 +295,10 @@ fn a_row_that_can_never_be_delivered_is_shown_and_keeps_nobody_waiting() {
         .iter()
         .map(|row| row["error"].as_str().unwrap())
         .collect();
-    assert_eq!(errors.len(), 2, "{listed}");
-    assert!(
-        errors[0].contains("control character") && errors[1].contains("used before"),
-        "{listed}"
-    );
+    let (control, reused) = errors.split_first().unwrap();
+    assert!(control.contains("control character"), "{listed}");
+    assert!(reused.iter().all(|error| error.contains("used before")), "{listed}");
+    assert_eq!(reused.len(), 40, "{listed}");
 }
 
 #[test]

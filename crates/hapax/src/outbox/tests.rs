@@ -1,5 +1,7 @@
 //! Effects in the caller's own transaction.
 
+mod order;
+
 use std::sync::{Arc, Mutex};
 
 use hapax_core::{NotKept, Outcome};

@@ -187,7 +187,12 @@ impl Inner {
     fn tell(&self, record: &Record, lease: Lease, ending: Ending) {
         let operation = &record.operation;
         match ending {
-            Ending::Ended => {}
+            Ending::Ended => {
+                // The turn of the next one of its group may have come.
+                if record.group.is_some() {
+                    self.alarm.set(Duration::ZERO);
+                }
+            }
             Ending::Retried { class, after } => {
                 self.alarm.set(after);
                 self.emit(&Event::Retried {

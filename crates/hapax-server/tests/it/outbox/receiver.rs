@@ -3,13 +3,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
 struct Shared {
     heard: Mutex<Vec<(String, String)>>,
+    more: Condvar,
     down: AtomicBool,
     refused: AtomicUsize,
 }
@@ -41,6 +42,14 @@ impl Receiver {
     /// Keys and bodies, as they came.
     pub(super) fn heard(&self) -> Vec<(String, String)> {
         self.shared.heard.lock().unwrap().clone()
+    }
+
+    /// Waits until it has heard more than so many, or for as long.
+    pub(super) fn heard_more_than(&self, known: usize, patience: Duration) -> Vec<(String, String)> {
+        let heard = self.shared.heard.lock().unwrap();
+        let none_new = |heard: &mut Vec<_>| heard.len() <= known;
+        let (heard, _) = self.shared.more.wait_timeout_while(heard, patience, none_new).unwrap();
+        heard.clone()
     }
 
     /// While it is down, it answers 503.
@@ -92,6 +101,7 @@ fn serve(stream: TcpStream, shared: &Shared) {
                 .lock()
                 .unwrap()
                 .push((key, String::from_utf8(body).unwrap()));
+            shared.more.notify_all();
             "HTTP/1.1 204 Taken\r\n\r\n"
         };
         if writer.write_all(answer.as_bytes()).is_err() {
