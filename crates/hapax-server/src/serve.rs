@@ -15,8 +15,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hapax::core::{Fence, Store};
 use hapax::http::Idempotency;
-use hapax::receipts::ReceiptResolver;
+use hapax::receipts::Receipts;
 use hapax::{Engine, Runner, Sweeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower_layer::Layer;
@@ -79,7 +80,7 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         () = signals.next() => return Ok(()),
     };
     let receipts = tokio::select! {
-        opened = open_receipts(&config) => opened?,
+        opened = open_receipts(&config, &*store) => opened?,
         () = signals.next() => return Ok(()),
     };
     let gateway = match &config.upstream {
@@ -122,16 +123,28 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
     ended
 }
 
-/// The receipts that the configuration names.
-async fn open_receipts(config: &Config) -> Result<Option<ReceiptResolver>, Failure> {
-    match &config.receipts.database {
-        Some(url) => Ok(Some(ReceiptResolver::new(hapax::receipts::connect(&url.0).await?))),
-        None if config.receipts.recovering => {
-            let message = "recovering looks for receipts, but no database of theirs is named: give --receipts URL";
-            Err(Failure::new(Exit::Usage, message))
-        }
-        None => Ok(None),
+/// Lost claims that left no receipt had fences, too: no store gave out more than these after its newest receipt.
+const LOST_FENCES: u64 = 1 << 32;
+
+/// The receipts that the configuration names. With a store that may have lost records, no fence that their attempts had
+/// is given out again.
+async fn open_receipts(config: &Config, store: &dyn Store) -> Result<Option<Arc<dyn Receipts>>, Failure> {
+    let recovering = config.receipts.recovering;
+    let Some(url) = &config.receipts.database else {
+        let message = "recovering looks for receipts, but no database of theirs is named: give --receipts URL";
+        return match recovering {
+            true => Err(Failure::new(Exit::Usage, message)),
+            false => Ok(None),
+        };
+    };
+    let receipts = hapax::receipts::connect(&url.0).await?;
+    if recovering {
+        let highest = receipts.highest_fence().await?.map_or(0, Fence::get);
+        let floor = Fence::new(highest.saturating_add(LOST_FENCES));
+        store.raise_fence(floor).await?;
+        tracing::info!(highest, above = %floor, "recovering: receipts are looked for before any run, and fences raised");
     }
+    Ok(Some(receipts))
 }
 
 /// Everything that requests go through, ready to serve.
@@ -150,7 +163,7 @@ impl Gateway {
         engine: &Engine,
         metrics: &Arc<Metrics>,
         sink: Sink,
-        receipts: Option<ReceiptResolver>,
+        receipts: Option<Arc<dyn Receipts>>,
     ) -> Result<Self, Failure> {
         let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
         let scope = scope::extractor(config, &engine.store().secret()).map_err(|error| usage(&error))?;

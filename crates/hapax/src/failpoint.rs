@@ -82,7 +82,8 @@ failpoints! {
 }
 
 /// Marks the place. With the feature `failpoints` and `HAPAX_FAILPOINT=name:n` in the environment, the `n`th hit of
-/// that place kills the process at once (SIGKILL: no destructors, no flush).
+/// that place kills the process at once (SIGKILL: no destructors, no flush). With `name:n:hold` it writes `says held at name` on
+/// standard output and goes on at the next line of standard input, so that a test can stop the process there.
 #[inline]
 pub fn hit(failpoint: Failpoint) {
     #[cfg(feature = "failpoints")]
@@ -93,28 +94,52 @@ pub fn hit(failpoint: Failpoint) {
 
 #[cfg(feature = "failpoints")]
 mod armed {
+    use std::io::Write;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::Failpoint;
 
-    static ARMED: OnceLock<Option<(String, AtomicI64)>> = OnceLock::new();
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
-    pub(super) fn hit(failpoint: Failpoint) {
-        let armed = ARMED.get_or_init(|| {
+    struct Armed {
+        name: String,
+        /// Hits that are left.
+        left: AtomicI64,
+        holds: bool,
+    }
+
+    impl Armed {
+        fn read() -> Option<Self> {
             let value = std::env::var("HAPAX_FAILPOINT").ok()?;
             let (name, count) = value.split_once(':')?;
-            Some((name.to_owned(), AtomicI64::new(count.parse().ok()?)))
-        });
-        if let Some((name, left)) = armed
-            && name == failpoint.name()
-            && left.fetch_sub(1, Ordering::Relaxed) == 1
+            let (count, holds) = count
+                .strip_suffix(":hold")
+                .map_or((count, false), |count| (count, true));
+            let (name, left) = (name.to_owned(), AtomicI64::new(count.parse().ok()?));
+            Some(Self { name, left, holds })
+        }
+    }
+
+    pub(super) fn hit(failpoint: Failpoint) {
+        let armed = ARMED.get_or_init(Armed::read);
+        if let Some(armed) = armed
+            && armed.name == failpoint.name()
+            && armed.left.fetch_sub(1, Ordering::Relaxed) == 1
         {
+            if armed.holds {
+                return hold(&armed.name);
+            }
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             // The signal is on its way: go no further.
             loop {
                 std::thread::park();
             }
         }
+    }
+
+    fn hold(name: &str) {
+        let _ = std::io::stdout().write_all(format!("\nsays held at {name}\n").as_bytes());
+        let _ = std::io::stdin().read_line(&mut String::new());
     }
 }

@@ -17,7 +17,7 @@
 //! match receipts.seal(operation, fence).await? {
 //!     Sealing::Sealed => println!("it did not happen, and this attempt never will"),
 //!     Sealing::Committed(receipt) => println!("it happened, by fence {}", receipt.fence),
-//!     Sealing::Later(fence) => println!("somebody sealed it up to {fence}: look at the record again"),
+//!     Sealing::Later(fence) => println!("it did not happen, and no attempt up to {fence} will"),
 //! }
 //! # Ok(())
 //! # }
@@ -50,6 +50,8 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for what reads the whole table.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 /// Connections at once.
 const CONNECTIONS: usize = 4;
 
@@ -129,7 +131,7 @@ pub enum Sealing {
     Sealed,
     /// One has: this is its receipt.
     Committed(Receipt),
-    /// It is sealed up to this later fence already: whoever asks looks at an old record.
+    /// It was sealed already, even up to this later fence: who asks looks at an old record.
     Later(Fence),
 }
 

@@ -8,7 +8,7 @@ use hapax::http::{
     InputSeal, Limits, Pointer, Profile as DoorProfile, Quota, Recipe, Route as DoorRoute, RouteBuilder, Routes,
     StoreDown,
 };
-use hapax::receipts::ReceiptResolver;
+use hapax::receipts::{ReceiptResolver, Receipts};
 use hapax::retry::Destination;
 use hapax::{EngineOptions, Resolver, RunOptions, RunnerOptions};
 use http::{HeaderName, StatusCode};
@@ -106,14 +106,18 @@ impl Door {
     ///
     /// # Errors
     /// What does not make sense, and what to write instead.
-    pub(super) fn new(config: &Config, upstream: &Upstream, receipts: Option<ReceiptResolver>) -> Result<Self, String> {
+    pub(super) fn new(
+        config: &Config,
+        upstream: &Upstream,
+        receipts: Option<Arc<dyn Receipts>>,
+    ) -> Result<Self, String> {
         let main = destination(config, None)?;
         let mut destinations = vec![("upstream".to_owned(), main.clone())];
         let maker = Maker {
             config,
             upstream,
             seal: seal(config)?,
-            receipts,
+            receipts: receipts.map(ReceiptResolver::new),
         };
         let name = Name::new("default").map_err(|error| error.to_string())?;
         let fallback = maker.route(None, name, main.clone())?;

@@ -1,5 +1,9 @@
 //! A gateway whose backend writes receipts: what failed is settled by the database, and nobody is asked.
 
+mod process;
+mod restored;
+mod stopped;
+
 use std::path::Path;
 
 use rustix::process::Signal;

@@ -27,7 +27,6 @@ use super::service::{Shared, strip};
 use super::settle;
 use crate::engine::{Ended, Run};
 use crate::failpoint::{self, Failpoint};
-use crate::resolver::Found;
 use crate::retry::{Destination, Permit, timed_out};
 
 /// The operation's identity, for the inner service.
@@ -161,9 +160,7 @@ where
     let Some(sealed) = &route.sealer else {
         return perform(call, run, request).await;
     };
-    if sealed.first
-        && let Some(ended) = happened(sealed, attempt.0, route).await
-    {
+    if let Some(ended) = happened(sealed, attempt.0, route).await {
         return ended;
     }
     let Ended {
@@ -187,17 +184,13 @@ async fn happened<B: HttpBody<Data = Bytes>>(
     route: &Route,
 ) -> Option<Ended<Box<Told<B>>>> {
     let started = Instant::now();
-    let (finish, response, verdict) = match sealed.sealer.look(id).await {
-        Ok(Some(Found::Done { outcome, .. })) => {
+    let (finish, response, verdict) = match settle::happened(sealed, id).await {
+        Ok(Some(outcome)) => {
             let response = settle::recorded(&outcome, route);
             (Finish::Done(outcome), response, Verdict::Replayed)
         }
-        Ok(_) => return None,
-        Err(error) => {
-            tracing::warn!(operation = %id, "nothing runs while receipts cannot be read: {error}");
-            let fault = Fault::new(Proof::Unsent, "the receipts could not be read");
-            Came::Failed(fault).end(route)
-        }
+        Ok(None) => return None,
+        Err(error) => Came::Failed(Fault::new(Proof::Unsent, error)).end(route),
     };
     let reply = Box::new(Told {
         response,

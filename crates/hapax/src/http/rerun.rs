@@ -19,7 +19,7 @@ use super::protect::Whole;
 use super::route::Route;
 use super::seal::OpenError;
 use super::service::{IdempotencyService, Shared};
-use super::{seal, stored};
+use super::{seal, settle, stored};
 use crate::engine::Run;
 use crate::failpoint::{self, Failpoint};
 use crate::retry::Destination;
@@ -114,6 +114,13 @@ where
         Ok(request) => request,
         Err(error) => return given_up(&error.to_string()),
     };
+    if let Some(sealed) = &route.sealer {
+        match settle::happened(sealed, run.operation.id()).await {
+            Ok(Some(outcome)) => return Attempted::Done(outcome),
+            Ok(None) => {}
+            Err(error) => return Attempted::Failed(Failure::new(FailureClass::Unsent, error)),
+        }
+    }
     perform::announce(&mut request.0, run);
     failpoint::hit(Failpoint::BeforeUpstream);
     let answered = perform::ask(&mut inner, || perform::request_of(request)).await;

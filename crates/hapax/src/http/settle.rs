@@ -12,13 +12,29 @@ use http::Response;
 
 use super::reply;
 use super::report::Verdict;
-use super::route::Route;
+use super::route::{Route, SealedBy};
 use super::service::Shared;
 use crate::event::Event;
 use crate::resolver::{Found, Sealer};
 
 /// Who settles, in the audit.
 const ACTOR: &str = "receipt";
+
+/// What came of an operation that has happened before its first run, where the store may have lost its record; why that
+/// cannot be told, and so nothing runs.
+pub(super) async fn happened(sealed: &SealedBy, id: OperationId) -> Result<Option<Outcome>, &'static str> {
+    if !sealed.first {
+        return Ok(None);
+    }
+    match sealed.sealer.look(id).await {
+        Ok(Some(Found::Done { outcome, .. })) => Ok(Some(outcome)),
+        Ok(_) => Ok(None),
+        Err(error) => {
+            tracing::warn!(operation = %id, "nothing runs while receipts cannot be read: {error}");
+            Err("the receipts could not be read")
+        }
+    }
+}
 
 /// The end of a run that failed: done after all if there is a receipt; if not, sealed, and so free to be run again. If
 /// the sealer cannot tell, it stays unknown, even where the answer promised that nothing happened.

@@ -12,8 +12,8 @@ use sqlx::{Connection, Executor, MySql, Row};
 use tokio::time::timeout;
 
 use super::{
-    CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, MAX_BODY_BYTES, PATIENCE, Raw, Receipt, Receipts, Sealing,
-    check_version, invalid, not_installed, read_only, sealing, stored,
+    CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, LONG_PATIENCE, MAX_BODY_BYTES, PATIENCE, Raw, Receipt, Receipts,
+    Sealing, check_version, invalid, not_installed, read_only, sealing, stored,
 };
 
 const COLUMNS: &str = "operation, fence, sealed, status, content_type, CAST(LENGTH(body) AS SIGNED) AS bytes, \
@@ -227,7 +227,7 @@ impl Receipts for MysqlReceipts {
         Box::pin(async move {
             let doing = "cannot read receipts";
             let query = sqlx::query("SELECT MAX(fence) AS fence FROM hapax_receipt");
-            let row = timeout(PATIENCE, query.fetch_one(&self.pool)).await;
+            let row = timeout(LONG_PATIENCE, query.fetch_one(&self.pool)).await;
             let row = row.map_err(|_| silent(doing, &self.label))?;
             let fence = row.and_then(|row| row.try_get::<Option<i64>, _>("fence"));
             let fence = fence.map_err(|error| explain(&error, doing, &self.label))?;

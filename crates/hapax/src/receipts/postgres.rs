@@ -1,6 +1,7 @@
 //! Receipts in PostgreSQL. Every statement works through a pooler in transaction mode.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind};
 use hapax_store::postgres::connect_plainly;
@@ -10,8 +11,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::{
-    CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, MAX_BODY_BYTES, PATIENCE, Raw, Receipt, Receipts, Sealing,
-    check_version, invalid, not_installed, read_only, sealing, stored,
+    CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, LONG_PATIENCE, MAX_BODY_BYTES, PATIENCE, Raw, Receipt, Receipts,
+    Sealing, check_version, invalid, not_installed, read_only, sealing, stored,
 };
 
 type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -106,12 +107,22 @@ impl PostgresReceipts {
 
     /// Runs one statement in a transaction of its own.
     async fn run(&self, doing: &str, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        self.run_within(PATIENCE, doing, sql, params).await
+    }
+
+    async fn run_within(
+        &self,
+        patience: Duration,
+        doing: &str,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
         let _place = self
             .places
             .acquire()
             .await
             .map_err(|_| invalid("the receipts are closed"))?;
-        let done = timeout(PATIENCE, async {
+        let done = timeout(patience, async {
             let mut client = self.client().await?;
             let failed = |error: tokio_postgres::Error| explain(&error, doing, &self.label);
             let transaction = client.transaction().await.map_err(failed)?;
@@ -124,7 +135,7 @@ impl PostgresReceipts {
         let (rows, client) = match done.await {
             Ok(done) => done?,
             Err(_) => {
-                let (label, limit) = (&self.label, PATIENCE.as_secs());
+                let (label, limit) = (&self.label, patience.as_secs());
                 let message = format!("{doing}: {label} did not answer within {limit} s");
                 return Err(StoreError::new(StoreErrorKind::Unavailable, message));
             }
@@ -202,9 +213,8 @@ impl Receipts for PostgresReceipts {
 
     fn highest_fence(&self) -> BoxFuture<'_, Result<Option<Fence>, StoreError>> {
         Box::pin(async move {
-            let rows = self
-                .run("cannot read receipts", include_str!("postgres/highest.sql"), &[])
-                .await?;
+            let sql = include_str!("postgres/highest.sql");
+            let rows = self.run_within(LONG_PATIENCE, "cannot read receipts", sql, &[]).await?;
             let highest: Option<i64> = rows.first().and_then(|row| row.get("fence"));
             Ok(highest.map(|fence| Fence::new(fence.unsigned_abs())))
         })

@@ -42,10 +42,10 @@ impl Sealer for ReceiptResolver {
                     saw: format!("no receipt; sealed up to fence {fence}"),
                 },
                 Sealing::Committed(receipt) => done(receipt),
-                Sealing::Later(later) => Found::CannotSay {
-                    saw: format!(
-                        "sealed up to fence {later} already, which this record (fence {fence}) does not know of"
-                    ),
+                // The record is older than the seal: it was restored, or read a while ago. An amendment is guarded by
+                // its fence.
+                Sealing::Later(later) => Found::NotFound {
+                    saw: format!("no receipt; sealed up to fence {later} already"),
                 },
             })
         })

@@ -40,6 +40,17 @@ impl HeldBackend {
         Self { addr, arrived }
     }
 
+    /// Handles each request as it comes, one at a time, for ever.
+    pub(crate) fn serve(self, mut handle: impl FnMut(Held)) -> ! {
+        loop {
+            let queue = self.arrived.0.lock().unwrap();
+            let mut queue = self.arrived.1.wait_while(queue, |queue| queue.is_empty()).unwrap();
+            let held = queue.pop_front();
+            drop(queue);
+            held.map(&mut handle);
+        }
+    }
+
     /// Requests that are here and held.
     pub(crate) fn held(&self) -> usize {
         self.arrived.0.lock().unwrap().len()
