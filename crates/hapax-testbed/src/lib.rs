@@ -31,6 +31,7 @@ mod pgbouncer;
 mod port;
 mod postgres;
 mod programs;
+mod smtp;
 
 pub use error::{Error, Result};
 pub use guard::{Guard, Signal};
@@ -39,6 +40,7 @@ pub use nginx::Nginx;
 pub use pgbouncer::PgBouncer;
 pub use port::FreePort;
 pub use postgres::{Database, Postgres, PostgresOptions, SharedPostgres};
+pub use smtp::{MailServer, MailTls};
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -2,6 +2,8 @@
 //!
 //! `HAPAX_CRASH_KILLS=1000` kills so many times at each failpoint (15 otherwise).
 
+mod email;
+mod order;
 mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,28 +40,34 @@ impl Application {
         }
     }
 
-    /// Enqueues these keys, each with itself as its payload, in one transaction.
+    /// Enqueues these keys, each with itself as its payload, in one transaction. What stands before the last hyphen is
+    /// the aggregate.
     fn enqueue(&self, keys: &[String]) {
+        let sql = |key: &String| {
+            let (aggregate, _) = key.rsplit_once('-').unwrap();
+            match self {
+                Self::Sqlite(_) => format!(
+                    "INSERT INTO hapax_outbox (effect, key, payload, aggregate) \
+                     VALUES ('paid', '{key}', '{key}', '{aggregate}');"
+                ),
+                Self::Postgres(_) => {
+                    format!("SELECT hapax_enqueue('paid', '{key}', '{key}', NULL, '{aggregate}');")
+                }
+                Self::Mariadb(_) => format!("CALL hapax_enqueue('paid', '{key}', '{key}', NULL, '{aggregate}');"),
+            }
+        };
+        let transaction = format!("BEGIN; {} COMMIT;", keys.iter().map(sql).collect::<String>());
         match self {
             Self::Sqlite(path) => {
-                let mut connection = rusqlite::Connection::open(path).unwrap();
+                let connection = rusqlite::Connection::open(path).unwrap();
                 connection.busy_timeout(PATIENCE).unwrap();
-                let transaction = connection.transaction().unwrap();
-                for key in keys {
-                    let insert = "INSERT INTO hapax_outbox (effect, key, payload) VALUES ('paid', ?1, ?1)";
-                    transaction.execute(insert, [key]).unwrap();
-                }
-                transaction.commit().unwrap();
+                connection.execute_batch(&transaction).unwrap();
             }
             Self::Postgres(database) => {
-                let calls = keys
-                    .iter()
-                    .map(|key| format!("SELECT hapax_enqueue('paid', '{key}', '{key}');"));
-                database.query(&format!("BEGIN; {} COMMIT;", calls.collect::<String>()));
+                database.query(&transaction);
             }
             Self::Mariadb(database) => {
-                let call = |key| format!("CALL hapax_enqueue('paid', '{key}', '{key}', NULL, NULL);");
-                database.query(&format!("BEGIN; {} COMMIT;", keys.iter().map(call).collect::<String>()));
+                database.query(&transaction);
             }
         }
     }
@@ -107,16 +115,21 @@ impl World {
             application,
             receiver: Receiver::start(),
         };
-        let config = format!(
-            "store = \"{}\"\nlease = \"500ms\"\nmax_run = \"60s\"\n[log]\nlevel = \"warn\"\n[runner]\npoll = \"50ms\"\n\
-             [[outbox]]\nname = \"paid\"\nto = \"{}\"\ndatabase = \"{}\"\n[outbox.retry]\nbase = \"50ms\"\n\
-             breaker_open = \"100ms\"\nbreaker_open_at_most = \"200ms\"\nbreaker_ramp = \"100ms\"\n",
-            world.store(),
-            world.receiver.url(),
-            world.application.url()
-        );
-        std::fs::write(world.config(), config).unwrap();
+        world.configure("lease = \"500ms\"");
         world
+    }
+
+    /// Writes the configuration, with these lines for the outbox.
+    fn configure(&self, lines: &str) {
+        let config = format!(
+            "store = \"{}\"\nmax_run = \"60s\"\n[log]\nlevel = \"warn\"\n[runner]\npoll = \"50ms\"\n\
+             [[outbox]]\nname = \"paid\"\nto = \"{}\"\ndatabase = \"{}\"\n{lines}\n[outbox.retry]\nbase = \"50ms\"\n\
+             breaker_open = \"100ms\"\nbreaker_open_at_most = \"200ms\"\nbreaker_ramp = \"100ms\"\n",
+            self.store(),
+            self.receiver.url(),
+            self.application.url()
+        );
+        std::fs::write(self.config(), config).unwrap();
     }
 
     fn store(&self) -> String {

@@ -12,6 +12,9 @@ struct Shared {
     heard: Mutex<Vec<(String, String)>>,
     more: Condvar,
     down: AtomicBool,
+    asked: AtomicUsize,
+    fails_every: AtomicUsize,
+    unwanted: Mutex<String>,
     refused: AtomicUsize,
 }
 
@@ -57,6 +60,16 @@ impl Receiver {
         self.shared.down.store(down, SeqCst);
     }
 
+    /// From now on, each so many-th request is answered 500.
+    pub(super) fn fails_every(&self, requests: usize) {
+        self.shared.fails_every.store(requests, SeqCst);
+    }
+
+    /// From now on, requests with this body are answered 422.
+    pub(super) fn unwanted(&self, body: &str) {
+        body.clone_into(&mut self.shared.unwanted.lock().unwrap());
+    }
+
     /// Waits until it has answered so often that it is down.
     pub(super) fn refused(&self, times: usize) {
         let until = Instant::now() + Duration::from_secs(60);
@@ -92,20 +105,28 @@ fn serve(stream: TcpStream, shared: &Shared) {
         if reader.read_exact(&mut body).is_err() {
             return;
         }
-        let answer = if shared.down.load(SeqCst) {
-            shared.refused.fetch_add(1, SeqCst);
-            "HTTP/1.1 503 Down\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
-        } else {
-            shared
-                .heard
-                .lock()
-                .unwrap()
-                .push((key, String::from_utf8(body).unwrap()));
-            shared.more.notify_all();
-            "HTTP/1.1 204 Taken\r\n\r\n"
-        };
+        let answer = shared.answer(key, String::from_utf8(body).unwrap());
         if writer.write_all(answer.as_bytes()).is_err() {
             return;
         }
+    }
+}
+
+impl Shared {
+    fn answer(&self, key: String, body: String) -> &'static str {
+        if self.down.load(SeqCst) {
+            self.refused.fetch_add(1, SeqCst);
+            return "HTTP/1.1 503 Down\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
+        }
+        let (asked, every) = (self.asked.fetch_add(1, SeqCst) + 1, self.fails_every.load(SeqCst));
+        if every > 0 && asked.is_multiple_of(every) {
+            return "HTTP/1.1 500 Failed\r\nContent-Length: 0\r\n\r\n";
+        }
+        if *self.unwanted.lock().unwrap() == body {
+            return "HTTP/1.1 422 Unwanted\r\nContent-Length: 0\r\n\r\n";
+        }
+        self.heard.lock().unwrap().push((key, body));
+        self.more.notify_all();
+        "HTTP/1.1 204 Taken\r\n\r\n"
     }
 }
