@@ -109,7 +109,7 @@ fn a_dead_letter_holds_up_its_aggregate_until_it_is_redriven() {
     assert_eq!(redriven.code, 0, "{redriven:?}");
     world.arrived(&keys("a", 3).into_iter().collect());
     world.settled();
-    relays.map(stop);
+    relays.into_iter().for_each(stop);
     let heard = world.receiver.heard();
     let of_a = heard
         .iter()
