@@ -74,6 +74,30 @@ failpoints! {
         FailureCounted => "failure-counted",
     }
 
+    /// Every failpoint on the way of an operation with steps, beside those of its runs and its compensation's.
+    STEPS {
+        /// What begins the compensation is enqueued, no step that can be undone is claimed.
+        UndoRegistered => "undo-registered",
+        /// A step's claim is durable, its operation is not looked at.
+        StepClaimed => "step-claimed",
+        /// Its operation was found to be this run's, the step has not begun.
+        StepAllowed => "step-allowed",
+        /// The step has ended, its finish is not written.
+        StepRan => "step-ran",
+        /// Its finish is durable.
+        StepFinished => "step-finished",
+        /// The operation is marked as being undone, no compensation is enqueued.
+        UndoBegun => "undo-begun",
+        /// A compensation is enqueued.
+        CompensationEnqueued => "compensation-enqueued",
+        /// All compensations are enqueued, what enqueues them has not ended.
+        CompensationsEnqueued => "compensations-enqueued",
+        /// The step is settled, its compensation has not begun.
+        CompensationAllowed => "compensation-allowed",
+        /// The compensation has ended, its finish is not written.
+        CompensationRan => "compensation-ran",
+    }
+
     /// Every failpoint on the way of a staged effect to the runners.
     OUTBOX {
         /// A batch of staged effects is enqueued, and still staged.

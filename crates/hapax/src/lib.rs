@@ -17,6 +17,7 @@ pub mod receipts;
 pub mod resolver;
 pub mod retry;
 pub mod runner;
+pub mod steps;
 pub mod sweeper;
 
 pub use engine::{Arrival, Ended, Engine, EngineOptions, Reply, Run, RunError, RunOptions};

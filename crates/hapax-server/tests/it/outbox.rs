@@ -4,7 +4,7 @@
 
 mod email;
 mod order;
-mod receiver;
+pub(crate) mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
