@@ -5,6 +5,7 @@
 mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod guard;
 mod outside;
 #[cfg(feature = "failpoints")]
 mod process;
