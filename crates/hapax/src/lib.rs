@@ -8,6 +8,13 @@ pub mod atomic;
 pub mod engine;
 pub mod event;
 pub mod failpoint;
+#[cfg(any(
+    feature = "tokio-postgres",
+    feature = "rusqlite",
+    feature = "sqlx-postgres",
+    feature = "sqlx-sqlite"
+))]
+pub mod guard;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "outbox")]
