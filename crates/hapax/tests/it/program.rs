@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a line may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,6 +69,18 @@ impl Process {
                 Err(error) => panic!("{what}: {error} after {:?}", self.said),
             };
         }
+    }
+
+    /// Waits for so long at most until it has said something.
+    pub(crate) fn has_said(&mut self, time: Duration, found: impl Fn(&BTreeSet<String>) -> bool) -> bool {
+        let until = Instant::now() + time;
+        while !found(&self.said) {
+            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.said.insert(line),
+                Err(_) => return false,
+            };
+        }
+        true
     }
 
     /// Waits until a signal has ended it: which.
