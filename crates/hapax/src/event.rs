@@ -126,6 +126,11 @@ pub enum Event<'a> {
         /// What it does.
         state: BreakerState,
     },
+    /// The compensation of a dead operation has begun: what its steps did is undone.
+    UndoBegun {
+        /// What is undone.
+        operation: &'a Operation,
+    },
     /// No automatic retry will touch the operation.
     Died {
         /// What ran.

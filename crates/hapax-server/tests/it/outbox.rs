@@ -2,7 +2,7 @@
 //!
 //! `HAPAX_CRASH_KILLS=1000` kills so many times at each failpoint (15 otherwise).
 
-mod receiver;
+pub(crate) mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

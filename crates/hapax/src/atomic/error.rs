@@ -112,7 +112,7 @@ pub(super) fn no_connection(error: impl Into<Box<dyn std::error::Error + Send + 
 }
 
 /// An error with the errors underneath.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -2,7 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod conflicts;
+#[cfg(feature = "failpoints")]
+mod crash;
+mod guard;
 mod outside;
+#[cfg(feature = "failpoints")]
+mod process;
+mod severed;
+#[cfg(feature = "failpoints")]
+mod stopped;
 mod suite;
 mod world;
 
@@ -60,4 +69,71 @@ drivers! {
     sqlx_postgres => SqlxPostgresWorld,
     sqlx_sqlite => SqlxSqliteWorld,
     rusqlite => RusqliteWorld,
+}
+
+mod severed_connections {
+    use crate::severed::{Cut, a_lost_commit_is_looked_up, a_lost_commit_is_unknown_while_nobody_can_be_asked};
+    use crate::world::*;
+
+    macro_rules! tests {
+        ($($test:ident => $examine:expr),+ $(,)?) => {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                $examine.await;
+            })+
+        };
+    }
+
+    tests! {
+        tokio_postgres_before_the_commit => a_lost_commit_is_looked_up::<TokioPostgresWorld>(Cut::Before),
+        tokio_postgres_after_the_commit => a_lost_commit_is_looked_up::<TokioPostgresWorld>(Cut::After),
+        tokio_postgres_for_longer => a_lost_commit_is_unknown_while_nobody_can_be_asked::<TokioPostgresWorld>(),
+        sqlx_postgres_before_the_commit => a_lost_commit_is_looked_up::<SqlxPostgresWorld>(Cut::Before),
+        sqlx_postgres_after_the_commit => a_lost_commit_is_looked_up::<SqlxPostgresWorld>(Cut::After),
+        sqlx_postgres_for_longer => a_lost_commit_is_unknown_while_nobody_can_be_asked::<SqlxPostgresWorld>(),
+    }
+}
+
+/// Tests that take other processes: each finds itself again by its path.
+#[cfg(feature = "failpoints")]
+mod with_processes {
+    use hapax::failpoint::Failpoint::{BeforeFinish, ClaimMade, Finished, HandlerEnded};
+
+    use crate::crash::{Claims, killed_at_every_step};
+    use crate::stopped::{Loses, stopped_at};
+    use crate::world::*;
+
+    macro_rules! tests {
+        ($($test:ident => $examine:expr),+ $(,)?) => {
+            $(#[test]
+            fn $test() {
+                let examine: fn(&str) = $examine;
+                examine(concat!(module_path!(), "::", stringify!($test)));
+            })+
+        };
+    }
+
+    tests! {
+        crash_tokio_postgres => |test| killed_at_every_step::<TokioPostgresWorld>(test, Claims::Within, true),
+        crash_tokio_postgres_counted => |test| killed_at_every_step::<TokioPostgresWorld>(test, Claims::Before, true),
+        crash_sqlx_postgres => |test| killed_at_every_step::<SqlxPostgresWorld>(test, Claims::Within, false),
+        crash_sqlx_sqlite => |test| killed_at_every_step::<SqlxSqliteWorld>(test, Claims::Within, false),
+        crash_rusqlite => |test| killed_at_every_step::<RusqliteWorld>(test, Claims::Within, false),
+
+        stopped_tokio_postgres => |test| {
+            stopped_at::<TokioPostgresWorld>(test, Loses::Transaction, &[ClaimMade, HandlerEnded, BeforeFinish]);
+        },
+        stopped_tokio_postgres_counted => |test| {
+            stopped_at::<TokioPostgresWorld>(test, Loses::Lease, &[HandlerEnded, BeforeFinish]);
+        },
+        stopped_sqlx_postgres => |test| {
+            stopped_at::<SqlxPostgresWorld>(test, Loses::Transaction, &[ClaimMade, HandlerEnded, BeforeFinish, Finished]);
+        },
+        stopped_sqlx_sqlite => |test| {
+            stopped_at::<SqlxSqliteWorld>(test, Loses::Never, &[Finished]);
+        },
+        stopped_rusqlite => |test| {
+            stopped_at::<RusqliteWorld>(test, Loses::Never, &[Finished]);
+        },
+    }
 }

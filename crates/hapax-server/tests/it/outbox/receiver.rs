@@ -14,13 +14,13 @@ struct Shared {
     refused: AtomicUsize,
 }
 
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Receiver {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::<Shared>::default();
@@ -34,22 +34,22 @@ impl Receiver {
         Self { address, shared }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hooks", self.address)
     }
 
     /// Keys and bodies, as they came.
-    pub(super) fn heard(&self) -> Vec<(String, String)> {
+    pub(crate) fn heard(&self) -> Vec<(String, String)> {
         self.shared.heard.lock().unwrap().clone()
     }
 
     /// While it is down, it answers 503.
-    pub(super) fn down(&self, down: bool) {
+    pub(crate) fn down(&self, down: bool) {
         self.shared.down.store(down, SeqCst);
     }
 
     /// Waits until it has answered so often that it is down.
-    pub(super) fn refused(&self, times: usize) {
+    pub(crate) fn refused(&self, times: usize) {
         let until = Instant::now() + Duration::from_secs(60);
         while self.shared.refused.load(SeqCst) < times {
             assert!(Instant::now() < until, "nobody comes");
