@@ -369,7 +369,7 @@ impl<B: HttpBody<Data = Bytes>> Came<B> {
     }
 }
 
-fn released(after: Duration, last_error: Option<LastError>) -> Finish {
+pub(super) fn released(after: Duration, last_error: Option<LastError>) -> Finish {
     Finish::Release {
         after,
         counts: false,
