@@ -36,6 +36,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind, Timestamp};
 
+#[cfg(feature = "mysql")]
+pub use mysql::connect_mysql_plainly;
 pub use resolver::ReceiptResolver;
 pub use sql::Dialect;
 
