@@ -197,6 +197,7 @@ async fn read_table(session: &mut Session, relation: &Relation, server: &Server)
                 .for_each(|column| column.not_null = true);
         }
     }
+    computed_not_null(&rows, &mut columns);
     let sql = include_str!("mysql/uniques.sql");
     let expression = if server.has_expressions { "expression" } else { "NULL" };
     let uniques = session
@@ -236,6 +237,26 @@ fn column(row: &Row, names: &[String]) -> Column {
             expression => mentioned(expression, names),
         },
         kind,
+    }
+}
+
+/// MariaDB does not say so of what is computed from columns that are not null.
+fn computed_not_null(rows: &[Row], columns: &mut [Column]) {
+    const MAKE_NULL: [&str; 7] = ["/", "%", " div ", " mod ", "date", "inet", "cast"];
+    let nullable: Vec<String> = columns
+        .iter()
+        .filter(|column| !column.not_null)
+        .map(|column| column.name.clone())
+        .collect();
+    for (row, column) in rows.iter().zip(columns) {
+        // Not the CASE that may have no case.
+        let expression = text(row, 7)
+            .to_lowercase()
+            .replace("lcase(", "(")
+            .replace("ucase(", "(");
+        let may_be_null = keys::may_make_null(&expression) || MAKE_NULL.iter().any(|part| expression.contains(part));
+        let from = &column.computed_from;
+        column.not_null |= !from.is_empty() && !may_be_null && !from.iter().any(|name| nullable.contains(name));
     }
 }
 
