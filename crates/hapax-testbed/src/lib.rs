@@ -32,6 +32,7 @@ mod pgbouncer;
 mod port;
 mod postgres;
 mod programs;
+mod smtp;
 
 pub use error::{Error, Result};
 pub use guard::{Guard, Signal};
@@ -41,6 +42,7 @@ pub use packages::{check_node, check_python, node_packages, python_packages};
 pub use pgbouncer::PgBouncer;
 pub use port::FreePort;
 pub use postgres::{Database, Postgres, PostgresOptions, SharedPostgres};
+pub use smtp::{MailServer, MailTls};
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -261,5 +261,5 @@ impl fmt::Debug for Outbox {
     }
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
 mod tests;

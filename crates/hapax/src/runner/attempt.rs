@@ -88,6 +88,10 @@ impl Attempt {
         drive.perform(lease, attempt).await;
         if let Ok(Ok(Reply::Ran((ending, _)))) = told.try_recv() {
             inner.tell(&record.operation, lease.tries, ending);
+            if ending == Ending::Ended && record.group.is_some() {
+                // The turn of the next one of its group may have come.
+                inner.alarm.set(Duration::ZERO);
+            }
         }
     }
 }
