@@ -38,7 +38,6 @@ use bytes::Bytes;
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind, Timestamp};
 
 pub use keeper::ReceiptKeeper;
-pub use keeper::ReceiptKeeper;
 #[cfg(feature = "mysql")]
 pub use mysql::connect_mysql_plainly;
 pub use resolver::{ReceiptResolver, Written};
