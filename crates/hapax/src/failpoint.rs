@@ -118,7 +118,7 @@ pub fn hit(failpoint: Failpoint) {
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use std::io::Write;
+    use std::io::{BufRead, Write};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -164,6 +164,9 @@ mod armed {
 
     fn hold(name: &str) {
         let _ = std::io::stdout().write_all(format!("\nsays held at {name}\n").as_bytes());
-        let _ = std::io::stdin().read_line(&mut String::new());
+        // By a way of its own: a program that reads its input in another thread has locked the usual one.
+        if let Ok(stdin) = std::fs::File::open("/dev/stdin") {
+            let _ = std::io::BufReader::new(stdin).read_line(&mut String::new());
+        }
     }
 }
