@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod blocking;
 mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod door;
 mod guard;
 mod outside;
 #[cfg(feature = "failpoints")]
@@ -18,8 +20,29 @@ mod world;
 macro_rules! drivers {
     ($($driver:ident => $world:ty),+ $(,)?) => {
         $(mod $driver {
-            use crate::suite;
             use crate::world::*;
+            use crate::{door, suite};
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn door_answers_as_a_leased_route_does() {
+                door::answers_as_a_leased_route_does(<$world>::start().await, <$world>::start().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn door_failures_roll_back_and_are_counted() {
+                door::failures_roll_back_and_are_counted(<$world>::start().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn door_a_conflict_is_run_again() {
+                door::a_conflict_is_run_again(<$world>::start().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn door_duplicates_wait_and_replay() {
+                door::duplicates_wait_and_replay(<$world>::start().await).await;
+            }
+
 
             #[tokio::test(flavor = "multi_thread")]
             async fn runs_once_and_replays() {

@@ -107,7 +107,7 @@ impl World {
     pub(super) fn gateway(&self, failpoint: Option<&str>, more: &str) -> Gateway {
         let config = format!(
             "upstream = \"http://{}\"\nstore = \"{}\"\nscope = \"none\"\nlease = \"300ms\"\n[log]\nlevel = \"error\"\n\
-             [receipts]\ndatabase = \"{}\"\n[retry]\nbreaker_minimum_calls = 1000000\n{more}",
+             [receipts]\ndatabase = \"{}\"\nwritten = \"required\"\n[retry]\nbreaker_minimum_calls = 1000000\n{more}",
             self.backend.port.address(),
             sqlite(self.directory.path()),
             self.url
