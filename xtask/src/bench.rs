@@ -57,7 +57,14 @@ fn dbos(home: &Path) -> Outcome {
     hapax_testbed::check_python().map_err(|error| Failure::Missing(error.to_string()))?;
     run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
     let mut pip = Command::new(home.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ]);
     run(pip.arg(root().join(DBOS)))
 }
 

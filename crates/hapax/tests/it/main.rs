@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod http;
+#[cfg(all(feature = "rusqlite", feature = "webhook"))]
+mod outbox;
 #[cfg(feature = "mysql")]
 mod receipts;
 #[cfg(feature = "sqlite")]

@@ -224,7 +224,7 @@ impl Drop for Process {
 }
 
 /// A program of this package's examples, which cargo builds beside its tests.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     // …/deps/this-test
     let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
