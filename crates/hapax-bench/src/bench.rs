@@ -4,6 +4,7 @@ mod cycles;
 mod growth;
 mod http;
 mod idle;
+mod outbox;
 mod policy;
 mod runner;
 mod space;
@@ -54,6 +55,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "runner",
         title: "due jobs beside a hand-written loop and a queue",
         run: |options, report| Box::pin(runner::run(options, report)),
+    },
+    Bench {
+        name: "outbox",
+        title: "deliveries to a local HTTP server beside a hand-written relay and DBOS",
+        run: |options, report| Box::pin(outbox::run(options, report)),
     },
     Bench {
         name: "policy",

@@ -162,6 +162,21 @@ impl<C: Send + Sync + 'static> fmt::Debug for PostgresTransaction<C> {
     }
 }
 
+/// The steps of a store in the handler's transaction, such as those of an outbox.
+impl<C: Send + Sync + 'static> Connection for PostgresTransaction<C> {
+    fn run<'a>(
+        &'a mut self,
+        statement: &'static Statement,
+        values: &'a [Value<'a>],
+        keep: bool,
+    ) -> BoxFuture<'a, Result<Vec<Row>, JointError>> {
+        Box::pin(async move {
+            let mut client: &Client = self;
+            client.run(statement, values, keep).await
+        })
+    }
+}
+
 /// A connection whose first statement takes others along, before and after it.
 struct Piped<'a, C> {
     lent: &'a C,

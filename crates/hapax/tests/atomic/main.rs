@@ -7,6 +7,8 @@ mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod door;
+#[cfg(feature = "outbox")]
+mod effects;
 mod guard;
 mod outside;
 #[cfg(feature = "failpoints")]
@@ -77,6 +79,12 @@ macro_rules! drivers {
             #[tokio::test(flavor = "multi_thread")]
             async fn a_run_outlives_its_caller() {
                 suite::a_run_outlives_its_caller(<$world>::start().await).await;
+            }
+
+            #[cfg(feature = "outbox")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn an_effect_belongs_to_the_handlers_transaction() {
+                crate::effects::belong_to_the_handlers_transaction(<$world>::start().await).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]
