@@ -121,8 +121,10 @@ pub struct PostgresTransaction<C: Send + Sync + 'static> {
 }
 
 impl<C: Send + Sync + 'static> PostgresTransaction<C> {
+    /// What the pool gave: for statements that it keeps prepared.
+    #[must_use]
     #[allow(clippy::expect_used, reason = "what ends the transaction takes all of it")]
-    fn lent(&self) -> &C {
+    pub fn pooled(&self) -> &C {
         self.lent
             .as_ref()
             .expect("only what ends a transaction takes the connection out of it")
@@ -138,7 +140,7 @@ impl<C: Send + Sync + 'static> Deref for PostgresTransaction<C> {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        (self.client)(self.lent())
+        (self.client)(self.pooled())
     }
 }
 
@@ -249,7 +251,7 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
     ) -> Result<Opened<PostgresTransaction<C>>, JointError> {
         let mut transaction = self.get().await?;
         let (before, after) = (begin(bounds, true), after_claim(bounds));
-        let mut piped = self.piped(transaction.lent(), Some(&before), Some(&after));
+        let mut piped = self.piped(transaction.pooled(), Some(&before), Some(&after));
         let claimed = joint.claim(&mut piped, claim).await;
         let (statements, afterwards) = (piped.statements, piped.afterwards);
         match claimed {
@@ -302,7 +304,7 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
         // The row is locked by the claim that this transaction made, so that its finish applies: the commit need not
         // wait for the answer. Otherwise it must.
         let commit = transaction.claimed.then_some("COMMIT");
-        let mut piped = self.piped(transaction.lent(), None, commit);
+        let mut piped = self.piped(transaction.pooled(), None, commit);
         let finished = joint.finish(&mut piped, id, fence, finish).await;
         let mut committed = piped.afterwards;
         let now = match finished {

@@ -7,6 +7,8 @@ mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod door;
+#[cfg(feature = "failpoints")]
+mod example;
 mod guard;
 mod outside;
 #[cfg(feature = "failpoints")]
