@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use hapax::core::{Fence, Store};
 use hapax::http::Idempotency;
-use hapax::receipts::Receipts;
+use hapax::receipts::{ReceiptKeeper, Receipts};
 use hapax::{Engine, Runner, Sweeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower_layer::Layer;
@@ -83,7 +83,7 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         opened = open_receipts(&config, &*store) => opened?,
         () = signals.next() => return Ok(()),
     };
-    let gateway = match &config.upstream {
+    let mut gateway = match &config.upstream {
         Some(_) => Some(Gateway::new(&config, &engine, &metrics, sink, receipts)?),
         None => None,
     };
@@ -103,6 +103,8 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
     let census = admin
         .as_ref()
         .map(|_| tokio::spawn(census::repeat(engine.clone(), Arc::clone(&metrics))));
+    let keeper = gateway.as_mut().and_then(|gateway| gateway.keeper.take());
+    let keeper = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&store), metrics.clone())));
     let sweeper = tokio::spawn(Sweeper::default().run(Arc::clone(&store), metrics.clone()));
     let admin = admin.map(|listener| {
         let admin = Admin {
@@ -114,7 +116,7 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         tokio::spawn(admin.serve(listener))
     });
     let ended = until_stopped(gateway, relay, stop, &mut signals, with_parent).await;
-    for task in [Some(watch), Some(sweeper), census, admin, staged]
+    for task in [Some(watch), Some(sweeper), keeper, census, admin, staged]
         .into_iter()
         .flatten()
     {
@@ -155,6 +157,7 @@ struct Gateway {
     destinations: Destinations,
     /// Where there is something that it could run.
     runner: Option<Runner>,
+    keeper: Option<ReceiptKeeper>,
 }
 
 impl Gateway {
@@ -173,7 +176,11 @@ impl Gateway {
         let limits = door::upstream(config);
         // For the runner and for probes, which have no worker of their own.
         let upstream = Upstream::new(target.clone(), Arc::clone(&tls), limits.clone());
-        let Door { routes, destinations } = Door::new(config, &upstream, receipts).map_err(|error| usage(&error))?;
+        let Door {
+            routes,
+            destinations,
+            keeper,
+        } = Door::new(config, &upstream, receipts).map_err(|error| usage(&error))?;
         let layer = Idempotency::with_limits(engine.clone(), scope, routes, &door::limits(config));
         let service = layer.layer(Backend::new(upstream, Arc::clone(metrics)));
         // A crash of the gateway is never an operation's fault: it only passes requests on.
@@ -197,6 +204,7 @@ impl Gateway {
             make: Box::new(make),
             destinations,
             runner,
+            keeper,
         })
     }
 }

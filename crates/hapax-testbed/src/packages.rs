@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// anew when the file has changed.
 pub fn python_packages(sample: &Path) -> Result<PathBuf> {
     let wanted = read(&sample.join("requirements.txt"))?;
-    made_once("python", &wanted, |home| {
+    made_once(&packages(), "python", &wanted, |home| {
         check_python()?;
         run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
         let mut pip = Command::new(home.join("bin/pip"));
@@ -27,7 +27,7 @@ pub fn python_packages(sample: &Path) -> Result<PathBuf> {
 /// finds them. Made anew when the file has changed.
 pub fn node_packages(sample: &Path) -> Result<PathBuf> {
     let wanted = read(&sample.join("package-lock.json"))?;
-    made_once("node", &wanted, |home| {
+    made_once(&packages(), "node", &wanted, |home| {
         check_node()?;
         for name in ["package.json", "package-lock.json"] {
             let (from, to) = (sample.join(name), home.join(name));
@@ -62,15 +62,14 @@ pub fn check_node() -> Result<()> {
     })
 }
 
-/// The directory `name` among what is built, filled by `make` unless that was done for `wanted` already. Others, in
-/// any process, wait.
-fn made_once(name: &str, wanted: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let packages = target().join("packages");
+/// The directory `name` in `packages`, filled by `make` unless that was done for `wanted` already. Others, in any
+/// process, wait.
+fn made_once(packages: &Path, name: &str, wanted: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let io = |what: &str, path: &Path| {
         let what = format!("{what} {}", path.display());
         move |source| Error::io(what, source)
     };
-    fs::create_dir_all(&packages).map_err(io("make the directory", &packages))?;
+    fs::create_dir_all(packages).map_err(io("make the directory", packages))?;
     let path = packages.join(format!("{name}.lock"));
     let lock = File::create(&path).map_err(io("open", &path))?;
     lock.lock().map_err(io("lock", &path))?;
@@ -88,12 +87,39 @@ fn made_once(name: &str, wanted: &str, make: impl FnOnce(&Path) -> Result<()>) -
     Ok(home)
 }
 
-/// Where cargo builds this workspace.
-fn target() -> PathBuf {
+/// Where cargo builds this workspace, a place of their own.
+fn packages() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target))
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    root.join(target).join("packages")
 }
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|source| Error::io(format!("read {}", path.display()), source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_made_once_and_again_when_others_are_wanted_or_it_failed() {
+        let packages = tempfile::tempdir().unwrap();
+        let made = |wanted: &str, fails: bool| {
+            let mut ran = false;
+            let home = made_once(packages.path(), "sample", wanted, |home| {
+                ran = true;
+                assert_eq!(fs::read_dir(home).unwrap().count(), 0, "left from before");
+                fs::write(home.join("package"), wanted).unwrap();
+                let broken = || Error::io("install", std::io::ErrorKind::ConnectionRefused.into());
+                if fails { Err(broken()) } else { Ok(()) }
+            });
+            (ran, home.is_ok_and(|home| home.join("package").exists()))
+        };
+        assert_eq!(made("one", true), (true, false));
+        assert_eq!(made("one", false), (true, true));
+        assert_eq!(made("one", false), (false, true));
+        assert_eq!(made("two", false), (true, true));
+        assert_eq!(made("two", true), (false, true));
+    }
 }

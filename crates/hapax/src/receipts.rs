@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod keeper;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 mod postgres;
@@ -36,7 +37,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind, Timestamp};
 
-pub use resolver::ReceiptResolver;
+pub use keeper::ReceiptKeeper;
+pub use resolver::{ReceiptResolver, Written};
 pub use sql::Dialect;
 
 /// The version of the table and the function that this program installs and expects.
@@ -52,6 +54,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what reads the whole table.
 const LONG_PATIENCE: Duration = Duration::from_secs(600);
+/// Limits to the length of bodies that are read: none, or the usual.
+const NO_BODY: i64 = -1;
+const BODIES: i64 = MAX_BODY_BYTES as i64;
 /// Connections at once.
 const CONNECTIONS: usize = 4;
 
@@ -66,6 +71,9 @@ pub trait Receipts: Send + Sync + 'static {
     /// The rows of these operations, receipts and seals, in no order.
     fn find<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>>;
 
+    /// The same without bodies.
+    fn heads<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>>;
+
     /// Makes sure that no attempt up to `fence` can commit any more, unless one has. Waits a little for a transaction
     /// that is about to, and fails with [`Unavailable`](StoreErrorKind::Unavailable) if that takes longer.
     fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Sealing, StoreError>>;
@@ -75,6 +83,9 @@ pub trait Receipts: Send + Sync + 'static {
 
     /// Removes rows, as long as they still have these fences. Says how many.
     fn purge<'a>(&'a self, rows: &'a [(OperationId, Fence)]) -> BoxFuture<'a, Result<u64, StoreError>>;
+
+    /// The one number that a query of the user's gives, such as `SELECT count(*) FROM orders`.
+    fn number<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<i64, StoreError>>;
 
     /// The highest fence of any row; `None` if there is no row. Reads the whole table.
     fn highest_fence(&self) -> BoxFuture<'_, Result<Option<Fence>, StoreError>>;
@@ -108,7 +119,7 @@ pub enum Body {
     None,
     /// The bytes.
     Bytes(Bytes),
-    /// It is there, with so many bytes, but was not read: [`list`](Receipts::list) reads none, and none is read that is
+    /// It is there, with so many bytes, but was not read: only [`find`](Receipts::find) reads any, and none that is
     /// longer than [`MAX_BODY_BYTES`].
     NotRead(u64),
 }
@@ -201,6 +212,18 @@ fn not_installed(label: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Schema, message)
 }
 
+fn no_function(what: &str, label: &str) -> StoreError {
+    let message =
+        format!("{what} is missing in {label}, so that no receipt is checked: run `hapax receipts install` again");
+    StoreError::new(StoreErrorKind::Schema, message)
+}
+
+fn no_number(label: &str) -> StoreError {
+    invalid(format!(
+        "the query does not give one whole number in {label}: write SELECT count(*) FROM …"
+    ))
+}
+
 /// Refuses a version that is not ours; `may_be_old` if it is about to be replaced.
 fn check_version(version: Option<i64>, label: &str, may_be_old: bool) -> Result<(), StoreError> {
     match version {
@@ -213,7 +236,14 @@ fn check_version(version: Option<i64>, label: &str, may_be_old: bool) -> Result<
             Err(StoreError::new(StoreErrorKind::Schema, message))
         }
         _ if may_be_old => Ok(()),
-        _ => Err(not_installed(label)),
+        Some(version) => {
+            let message = format!(
+                "the receipts in {label} are of version {version}, this program needs version {VERSION}: run `hapax \
+                 receipts install` again, which keeps every receipt"
+            );
+            Err(StoreError::new(StoreErrorKind::Schema, message))
+        }
+        None => Err(not_installed(label)),
     }
 }
 

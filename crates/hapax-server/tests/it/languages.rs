@@ -27,6 +27,11 @@ macro_rules! sample {
             }
 
             #[test]
+            fn its_transaction_stands_and_falls_with_its_receipt() {
+                world().verify();
+            }
+
+            #[test]
             fn stopped_at_any_step_it_cannot_commit_once_another_attempt_began() {
                 stops::at_each_step(&world());
             }

@@ -1,8 +1,12 @@
 //! A gateway whose backend writes receipts: what failed is settled by the database, and nobody is asked.
 
+mod habits;
 mod process;
+mod purge;
+mod reconcile;
 mod restored;
 mod stopped;
+mod verify;
 
 use std::path::Path;
 
@@ -44,7 +48,13 @@ impl World {
         }
     }
 
+    /// A gateway that is told that the backend writes receipts.
     fn gateway(&self, more: &[&str]) -> Gateway {
+        self.believing(&[&["--receipts-required"], more].concat())
+    }
+
+    /// One that believes what it sees.
+    fn believing(&self, more: &[&str]) -> Gateway {
         let url = url(self.directory.path());
         let arguments = [&["--receipts", &url, "--lease", "1s"], more].concat();
         Gateway::before(self.backend.addr, self.directory.path(), &arguments)
@@ -262,7 +272,7 @@ fn what_contradicts_receipts_is_refused_at_the_start() {
     };
     let retry = serve(&["--receipts", &url, "--after-failure", "retry"]);
     assert_eq!(retry.code, 2, "{retry:?}");
-    assert!(retry.stderr.contains("receipts = false"), "{retry:?}");
+    assert!(retry.stderr.contains(r#"receipts = "never""#), "{retry:?}");
     let lost = serve(&["--recovering"]);
     assert!(lost.code == 2 && lost.stderr.contains("--receipts URL"), "{lost:?}");
     world

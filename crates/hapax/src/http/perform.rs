@@ -156,7 +156,7 @@ where
 {
     let shared = Arc::clone(&call.shared);
     let route = &shared.routes.entry(call.route).route;
-    let attempt = (run.operation.id(), run.fence);
+    let (operation, attempt) = (run.operation.clone(), (run.operation.id(), run.fence));
     let Some(sealed) = &route.sealer else {
         return perform(call, run, request).await;
     };
@@ -167,6 +167,9 @@ where
         finish,
         reply: mut told,
     } = perform(call, run, request).await;
+    if matches!(finish, Finish::Done(_)) && settle::happened_by(told.response.status()) {
+        sealed.sealer.answered(&operation);
+    }
     if told.unsent || matches!(finish, Finish::Done(_)) {
         return Ended { finish, reply: told };
     }

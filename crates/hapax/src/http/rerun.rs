@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hapax_core::policy::{FailureClass, RetryPolicy};
-use hapax_core::{Answer, BoxFuture, Input, Name};
+use hapax_core::{Answer, BoxFuture, Fence, Input, Name, Operation};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tower_service::Service;
@@ -22,6 +22,7 @@ use super::service::{IdempotencyService, Shared};
 use super::{seal, settle, stored};
 use crate::engine::Run;
 use crate::failpoint::{self, Failpoint};
+use crate::resolver::{Found, Sealer};
 use crate::retry::Destination;
 use crate::runner::{Attempted, Failure, Handling, Runner};
 
@@ -121,11 +122,37 @@ where
             Err(error) => return Attempted::Failed(Failure::new(FailureClass::Unsent, error)),
         }
     }
+    let (operation, fence) = (run.operation.clone(), run.fence);
     perform::announce(&mut request.0, run);
     failpoint::hit(Failpoint::BeforeUpstream);
     let answered = perform::ask(&mut inner, || perform::request_of(request)).await;
     failpoint::hit(Failpoint::AfterUpstream);
-    attempted(perform::judge(answered, route, &shared).await, route).await
+    let came = perform::judge(answered, route, &shared).await;
+    if let Some(sealed) = &route.sealer {
+        match &came {
+            Came::Done(_, response) if settle::happened_by(response.status()) => sealed.sealer.answered(&operation),
+            // What is ambiguous is unknown, and put to a resolver.
+            _ => {}
+        }
+        if matches!(came, Came::NoEffect(..))
+            && let Some(settled) = made_sure(sealed.sealer.as_ref(), &operation, fence).await
+        {
+            return settled;
+        }
+    }
+    attempted(came, route).await
+}
+
+/// What receipts make of an answer that said there was no effect; `None` if it stands.
+async fn made_sure(sealer: &dyn Sealer, operation: &Operation, fence: Fence) -> Option<Attempted> {
+    match sealer.seal(operation.id(), fence).await {
+        Ok(Found::Done { outcome, .. }) => Some(Attempted::Done(outcome)),
+        Ok(Found::NotFound { .. } | Found::CannotSay { .. }) => None,
+        Err(error) => {
+            let failure = Failure::new(FailureClass::Ambiguous, &error.to_string());
+            Some(Attempted::Failed(failure))
+        }
+    }
 }
 
 fn opened(route: &Route, run: &Run, input: &Input) -> Result<Whole, OpenError> {

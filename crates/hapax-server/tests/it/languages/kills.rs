@@ -31,8 +31,10 @@ pub(super) fn of_the_backend(world: &World, share: f64) {
                     if answer.status == 201 {
                         world.hear(&reference, &answer);
                     }
-                    world.insist(gateway, &reference);
-                    world.insist(gateway, &reference);
+                    thread::scope(|duplicates| {
+                        duplicates.spawn(|| world.insist(gateway, &reference));
+                        world.insist(gateway, &reference);
+                    });
                 }
             });
         }

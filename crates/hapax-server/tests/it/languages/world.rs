@@ -107,7 +107,7 @@ impl World {
     pub(super) fn gateway(&self, failpoint: Option<&str>, more: &str) -> Gateway {
         let config = format!(
             "upstream = \"http://{}\"\nstore = \"{}\"\nscope = \"none\"\nlease = \"300ms\"\n[log]\nlevel = \"error\"\n\
-             [receipts]\ndatabase = \"{}\"\n[retry]\nbreaker_minimum_calls = 1000000\n{more}",
+             [receipts]\ndatabase = \"{}\"\nwritten = \"required\"\n[retry]\nbreaker_minimum_calls = 1000000\n{more}",
             self.backend.port.address(),
             sqlite(self.directory.path()),
             self.url
@@ -119,6 +119,18 @@ impl World {
             command.env("HAPAX_FAILPOINT", format!("{name}:1"));
         }
         Gateway::start_with(command, &["--config", file.to_str().unwrap()])
+    }
+
+    /// Has the backend itself examined, as its author would.
+    #[track_caller]
+    pub(super) fn verify(&self) {
+        let upstream = format!("http://{}", self.backend.port.address());
+        let (body, count) = (body("examined"), "SELECT count(*) FROM payments");
+        let examine = ["receipts", "verify", "--database", &self.url, "--upstream", &upstream];
+        let request = ["--path", "/payments", "--body", &body, "--count", count];
+        let ended = hapax(&[&examine[..], &request].concat());
+        assert_eq!(ended.code, 0, "{ended:?}\n{}", self.backend.log());
+        assert_eq!(ended.stdout.matches("  holds  ").count(), 3, "{ended:?}");
     }
 
     /// Asks until the payment is made.
@@ -184,7 +196,11 @@ pub(super) fn payment(reference: &str) -> Ask {
     Ask::new("POST", "/payments")
         .header("Content-Type", "application/json")
         .header("Idempotency-Key", reference)
-        .body(&format!(r#"{{"reference":"{reference}","amount_cents":1250}}"#))
+        .body(&body(reference))
+}
+
+fn body(reference: &str) -> String {
+    format!(r#"{{"reference":"{reference}","amount_cents":1250}}"#)
 }
 
 fn line(body: &str) -> String {

@@ -11,7 +11,7 @@ fn a_stopped_backend_cannot_commit_once_another_attempt_began() {
     let (shop, directory) = (Shop::new(), tempfile::tempdir().unwrap());
     let (mut stopped, other) = (shop.backend(), shop.backend());
     let before = |backend| {
-        let arguments = ["--receipts", shop.url(), "--lease", "1s"];
+        let arguments = ["--receipts", shop.url(), "--receipts-required", "--lease", "1s"];
         Gateway::before(backend, directory.path(), &arguments)
     };
     let mut gateway = before(stopped.addr);
