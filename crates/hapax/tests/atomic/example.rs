@@ -1,8 +1,5 @@
 //! The example `atomic` as a real process, asked over real connections, and killed at every step.
 
-#[path = "../it/http/client.rs"]
-mod client;
-
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -13,7 +10,7 @@ use hapax::failpoint::Failpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use client::Got;
+use crate::client::{self, Got};
 
 /// The running example: killed when dropped.
 struct Example {

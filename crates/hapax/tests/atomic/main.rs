@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod blocking;
+#[path = "../it/http/client.rs"]
+mod client;
 mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
