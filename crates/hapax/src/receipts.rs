@@ -38,6 +38,8 @@ use bytes::Bytes;
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind, Timestamp};
 
 pub use keeper::ReceiptKeeper;
+#[cfg(feature = "mysql")]
+pub use mysql::connect_mysql_plainly;
 pub use resolver::{ReceiptResolver, Written};
 pub use sql::Dialect;
 

@@ -55,6 +55,24 @@ pub(crate) fn target(url: &str) -> Result<(MySqlConnectOptions, String), StoreEr
     Ok((options, label))
 }
 
+/// A connection for looking at a database whose settings are those of any that sets nothing itself, and what the
+/// database is called. TLS is as for receipts.
+///
+/// # Errors
+/// The store's, which says what failed, where, and what to do.
+pub async fn connect_mysql_plainly(url: &str) -> Result<(MySqlConnection, String), StoreError> {
+    let (options, label) = target(url)?;
+    let options = options
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None::<String>);
+    let connected = timeout(PATIENCE, MySqlConnection::connect_with(&options)).await;
+    let connection = connected
+        .map_err(|_| silent("cannot connect", &label))?
+        .map_err(|error| explain(&error, "cannot connect", &label))?;
+    Ok((connection, label))
+}
+
 pub(crate) async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
     let seconds = LOCK_TIMEOUT.as_secs();
     let sql =
