@@ -1,5 +1,6 @@
 //! The benchmarks, one module each.
 
+mod atomic;
 mod cycles;
 mod growth;
 mod http;
@@ -40,6 +41,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "cycles",
         title: "claim and finish beside hand-written loops",
         run: |options, report| Box::pin(cycles::run(options, report)),
+    },
+    Bench {
+        name: "atomic",
+        title: "an order and its record in one transaction",
+        run: |options, report| Box::pin(atomic::run(options, report)),
     },
     Bench {
         name: "growth",

@@ -62,6 +62,15 @@ fn cycles() {
 }
 
 #[test]
+fn atomic() {
+    let figures = [
+        "atomic on PostgreSQL, 4 callers",
+        "atomic on PostgreSQL, 4 callers: p50",
+    ];
+    smoke("atomic", &figures, &["atomic.svg"]);
+}
+
+#[test]
 fn growth() {
     let figures = [
         "SQLite: cost of a cycle, 1 k : 200",

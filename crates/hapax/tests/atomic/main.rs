@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod blocking;
+#[path = "../it/http/client.rs"]
+mod client;
 mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod door;
 #[cfg(feature = "outbox")]
 mod effects;
+#[cfg(feature = "failpoints")]
+mod example;
 mod guard;
 mod outside;
 #[cfg(feature = "failpoints")]
