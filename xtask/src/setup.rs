@@ -7,9 +7,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use hapax_testbed::{MariaDb, Nginx, PgBouncer, Postgres};
+use hapax_testbed::{MailServer, MariaDb, Nginx, PgBouncer, Postgres};
 
-use crate::step::{Failure, Outcome, cargo, output, run, succeeds};
+use crate::step::{Failure, Outcome, cargo, output, root, run, succeeds};
 
 /// Known to build with the toolchain of this workspace.
 const NEXTEST: &str = "cargo-nextest@0.9.151";
@@ -43,6 +43,11 @@ const NEEDS: &[Need] = &[
         is_there: || PgBouncer::check_installed().is_ok(),
     },
     Need {
+        what: "a mail server (a Python module)",
+        packages: &["python3-aiosmtpd"],
+        is_there: || MailServer::check_installed().is_ok(),
+    },
+    Need {
         what: "nginx (to measure against)",
         packages: &["nginx"],
         is_there: || Nginx::check_installed().is_ok(),
@@ -60,6 +65,16 @@ const NEEDS: &[Need] = &[
         is_there: || succeeds(Command::new("sh").args(["-c", "command -v chromium"])),
     },
     Need {
+        what: "Python with its module venv (for a sample)",
+        packages: &["python3", "python3-venv"],
+        is_there: || hapax_testbed::check_python().is_ok(),
+    },
+    Need {
+        what: "Node.js and npm (for a sample)",
+        packages: &["nodejs", "npm"],
+        is_there: || hapax_testbed::check_node().is_ok(),
+    },
+    Need {
         what: "the certificates of public authorities",
         packages: &["ca-certificates"],
         is_there: || Path::new("/etc/ssl/certs/ca-certificates.crt").exists(),
@@ -71,6 +86,7 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
     match arguments {
         [] => {
             system()?;
+            packages()?;
             nextest();
             println!("All that tests need is installed.");
             Ok(())
@@ -134,6 +150,15 @@ pub(crate) fn system() -> Outcome {
             need.packages.join(" ")
         ))),
     }
+}
+
+/// Installs what the samples in other languages pin.
+pub(crate) fn packages() -> Outcome {
+    let examples = root().join("examples");
+    hapax_testbed::python_packages(&examples.join("python"))
+        .and_then(|_| hapax_testbed::node_packages(&examples.join("node")))
+        .map(|_| ())
+        .map_err(|error| Failure::Missing(error.to_string()))
 }
 
 /// How to call `apt-get` with the right to install, if there is a way.

@@ -15,6 +15,7 @@ const VARIABLE: &str = "HAPAX_TEST_POSTGRES";
 /// The task.
 pub(crate) fn main(arguments: &[String]) -> Outcome {
     setup::system()?;
+    setup::packages()?;
     let nextest = setup::nextest();
     // Held until the tests are over; a server named by the user is left alone.
     let server = match std::env::var_os(VARIABLE) {

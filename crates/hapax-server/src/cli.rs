@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::values::StoreUrl;
 use crate::config::{Config, flags::Flags, retention};
 use crate::exit::Failure;
-use crate::{audit, dead, demo, doctor, migrate, outbox, receipts, records, serve};
+use crate::{audit, dead, demo, doctor, migrate, outbox, receipts, reconcile, records, serve};
 
 /// Retry anything; it happens once.
 ///
@@ -46,6 +46,9 @@ enum Command {
     /// Let the backend prove what it committed
     #[command(subcommand, after_help = receipts::HELP)]
     Receipts(receipts::Command),
+    /// Compare what records say with what receipts prove
+    #[command(after_help = reconcile::HELP)]
+    Reconcile(reconcile::Reconcile),
     /// List who changed records by hand, and why
     #[command(after_help = AUDIT_HELP)]
     Audit(audit::List),
@@ -107,7 +110,7 @@ Every change needs a --reason and is kept in the audit (hapax audit).";
 const AUDIT_HELP: &str = "\
 Forgetting, resolving, redriving and discarding are written down in the same step in which they
 are done: when, by whom, why, and what the record was and became. Entries outlive their records.
-The actor `probe` is the gateway itself, after it has asked the backend.
+The actors `probe` and `receipt` are the gateway itself, after it has asked the backend or its database.
 
 Examples:
   hapax audit
@@ -168,7 +171,8 @@ fn dispatch(command: Command) -> Result<ExitCode, Failure> {
         }
         Command::Records(command) => records::run(command)?,
         Command::Dead(command) => dead::run(command)?,
-        Command::Receipts(command) => receipts::run(command)?,
+        Command::Receipts(command) => return receipts::run(command),
+        Command::Reconcile(args) => return reconcile::run(&args),
         Command::Audit(args) => audit::run(&args)?,
         Command::Migrate(migrate) => migrate::run(&migrate)?,
         Command::Doctor(args) => return doctor::run(&args),

@@ -33,7 +33,7 @@ pub(crate) use limits::{Limits, Timeouts};
 use outbox::Outbox;
 use probe::Probe;
 use quota::Quota;
-use receipts::Receipts;
+use receipts::{Receipts, Written};
 use retry::{Retry, RouteRetry};
 use runner::Runner;
 pub(crate) use source::{ConfigError, Source};
@@ -217,10 +217,9 @@ pub(crate) struct Route {
     /// See above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) probe: Option<Probe>,
-    /// Whether the backend writes receipts here, where `[receipts]` names a database: what is without one is taken not
-    /// to have happened, and is run again.
+    /// Whether the backend writes receipts here, where `[receipts]` names a database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) receipts: Option<bool>,
+    pub(crate) receipts: Option<Written>,
 }
 
 pub(crate) fn default_methods() -> Vec<Verb> {

@@ -6,6 +6,7 @@ mod advice;
 mod clocks;
 mod finding;
 mod keys;
+mod mysql;
 mod names;
 mod ours;
 mod postgres;
@@ -31,7 +32,7 @@ use target::Target;
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// The database: postgres://USER@HOST/DATABASE or sqlite:FILE
+    /// The database: postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or sqlite:FILE
     #[arg(long, value_name = "URL", env = "HAPAX_DATABASE", hide_env_values = true)]
     database: Target,
     /// A file with natural keys: [guard."orders"] natural_key = ["customer_id", "client_order_id"]
@@ -52,6 +53,7 @@ tables, at settings that lose commits, at isolation, and at the clock. It reads 
 Examples:
   hapax doctor --database postgres://app@db/shop --config hapax.toml
   HAPAX_DATABASE=postgres://app:PASSWORD@db/shop hapax doctor --config hapax.toml --json
+  hapax doctor --database mysql://app@db/shop --config hapax.toml --allow isolation
   hapax doctor --database sqlite:shop.db --config hapax.toml --allow key-collation
 
 Exit codes: 0 nothing found, 1 something found, 2 usage or configuration, 3 the database cannot be reached or read.";
@@ -97,6 +99,7 @@ pub(crate) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
     let clock = Clock::default();
     let mut examined = match &args.database {
         Target::Postgres(url) => store::runtime()?.block_on(postgres::examine(url, &guards, &clock))?,
+        Target::Mysql(url) => store::runtime()?.block_on(mysql::examine(url, &guards, &clock))?,
         Target::Sqlite(file) => sqlite::examine(file, &guards, &clock)?,
     };
     if guards.is_empty() {

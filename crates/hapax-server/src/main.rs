@@ -16,6 +16,7 @@ mod migrate;
 mod observe;
 mod outbox;
 mod receipts;
+mod reconcile;
 mod records;
 mod serve;
 mod store;

@@ -9,6 +9,7 @@ pub(crate) mod destinations;
 pub(crate) mod log;
 pub(crate) mod outbox;
 pub(crate) mod prometheus;
+mod receipts;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -105,6 +106,7 @@ pub(crate) struct Metrics {
     stripped: Counter,
     forgotten: Counter,
     work: work::WorkMetrics,
+    receipts: receipts::ReceiptMetrics,
     counted: census::Counted,
     pub(crate) outbox: outbox::OutboxMetrics,
     pub(crate) http: access::HttpMetrics,
@@ -128,6 +130,7 @@ impl Observer for Metrics {
     fn event(&self, event: &Event<'_>) {
         self.count(event);
         self.work.count(event);
+        self.receipts.count(event);
         self.outbox.count(event);
         self.log(event);
     }
@@ -199,6 +202,20 @@ impl Metrics {
                 operation = %operation.id(), name = %operation.name(), saw,
                 "nobody can tell yet what became of an operation: it is asked about again"
             ),
+            Event::ReceiptChecked {
+                operation, first: true, ..
+            } => tracing::warn!(
+                operation = %operation.id(), name = %operation.name(),
+                "an operation was answered, and left no receipt: call hapax_receipt in the transaction of everything that \
+                 has an effect, then start hapax again; until then, a lost answer of this name stays unknown. If what \
+                 leaves none has no effect, write receipts = \"required\"; if the backend writes none there, \"never\""
+            ),
+            Event::ReceiptsFailed { doing, error } if self.may_log(&self.failure_logged) => {
+                tracing::warn!(doing, %error, "receipts could not be looked after; it is tried again");
+            }
+            Event::ReceiptsPurged { rows } => {
+                tracing::debug!(rows, "receipts that had outlived their records are gone")
+            }
             Event::Unattended { operation } => tracing::warn!(
                 operation = %operation.id(), name = %operation.name(),
                 "nobody knows whether an operation happened, and no probe is there to be asked"

@@ -1,6 +1,9 @@
 //! `hapax receipts`: the table and the function in the databases of backends.
 
+mod verify;
+
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use hapax::receipts::{self, Dialect, Installed, VERSION};
@@ -20,6 +23,7 @@ and Hapax-Fence of the request, and the status and the body of the answer:
   CALL hapax_receipt(?, ?, 201, '{\"id\":7}', NULL);                             MySQL, MariaDB
   INSERT INTO hapax_receipt (operation, fence, status, body) VALUES (?, ?, ?, ?);  SQLite
 
+then see that it holds: hapax receipts verify --help
 and tell the gateway: hapax serve --receipts URL";
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +36,9 @@ pub(crate) enum Command {
     },
     /// Make the table and the function, or write the function again
     Install(Database),
+    /// See whether an endpoint commits nothing without its receipt
+    #[command(after_help = verify::HELP)]
+    Verify(Box<verify::Verify>),
 }
 
 #[derive(Debug, Args)]
@@ -41,15 +48,17 @@ pub(crate) struct Database {
     database: DatabaseUrl,
 }
 
-pub(crate) fn run(command: Command) -> Result<(), Failure> {
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Sql { dialect } => Ok(io::stdout().write_all(dialect.script().as_bytes())?),
-        Command::Install(Database { database }) => store::runtime()?.block_on(async {
-            let said = match receipts::install(&database.0).await? {
+        Command::Sql { dialect } => io::stdout().write_all(dialect.script().as_bytes())?,
+        Command::Verify(args) => return verify::run(&args),
+        Command::Install(Database { database }) => {
+            let said = match store::runtime()?.block_on(receipts::install(&database.0))? {
                 Installed::Fresh => format!("installed hapax_receipt, version {VERSION}"),
                 Installed::Again => format!("hapax_receipt was there; wrote its function again, version {VERSION}"),
             };
-            Ok(writeln!(io::stdout().lock(), "{said}")?)
-        }),
+            writeln!(io::stdout().lock(), "{said}")?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -15,8 +15,9 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hapax::core::{Fence, Store};
 use hapax::http::Idempotency;
-use hapax::receipts::ReceiptResolver;
+use hapax::receipts::{ReceiptKeeper, Receipts};
 use hapax::{Engine, Runner, Sweeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower_layer::Layer;
@@ -79,10 +80,10 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         () = signals.next() => return Ok(()),
     };
     let receipts = tokio::select! {
-        opened = open_receipts(&config) => opened?,
+        opened = open_receipts(&config, &*store) => opened?,
         () = signals.next() => return Ok(()),
     };
-    let gateway = match &config.upstream {
+    let mut gateway = match &config.upstream {
         Some(_) => Some(Gateway::new(&config, &engine, &metrics, sink, receipts)?),
         None => None,
     };
@@ -102,6 +103,8 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
     let census = admin
         .as_ref()
         .map(|_| tokio::spawn(census::repeat(engine.clone(), Arc::clone(&metrics))));
+    let keeper = gateway.as_mut().and_then(|gateway| gateway.keeper.take());
+    let keeper = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&store), metrics.clone())));
     let sweeper = tokio::spawn(Sweeper::default().run(Arc::clone(&store), metrics.clone()));
     let admin = admin.map(|listener| {
         let admin = Admin {
@@ -113,7 +116,7 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         tokio::spawn(admin.serve(listener))
     });
     let ended = until_stopped(gateway, relay, stop, &mut signals, with_parent).await;
-    for task in [Some(watch), Some(sweeper), census, admin, staged]
+    for task in [Some(watch), Some(sweeper), keeper, census, admin, staged]
         .into_iter()
         .flatten()
     {
@@ -122,16 +125,28 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
     ended
 }
 
-/// The receipts that the configuration names.
-async fn open_receipts(config: &Config) -> Result<Option<ReceiptResolver>, Failure> {
-    match &config.receipts.database {
-        Some(url) => Ok(Some(ReceiptResolver::new(hapax::receipts::connect(&url.0).await?))),
-        None if config.receipts.recovering => {
-            let message = "recovering looks for receipts, but no database of theirs is named: give --receipts URL";
-            Err(Failure::new(Exit::Usage, message))
-        }
-        None => Ok(None),
+/// Lost claims that left no receipt had fences, too: no store gave out more than these after its newest receipt.
+const LOST_FENCES: u64 = 1 << 32;
+
+/// The receipts that the configuration names. With a store that may have lost records, no fence that their attempts had
+/// is given out again.
+async fn open_receipts(config: &Config, store: &dyn Store) -> Result<Option<Arc<dyn Receipts>>, Failure> {
+    let recovering = config.receipts.recovering;
+    let Some(url) = &config.receipts.database else {
+        let message = "recovering looks for receipts, but no database of theirs is named: give --receipts URL";
+        return match recovering {
+            true => Err(Failure::new(Exit::Usage, message)),
+            false => Ok(None),
+        };
+    };
+    let receipts = hapax::receipts::connect(&url.0).await?;
+    if recovering {
+        let highest = receipts.highest_fence().await?.map_or(0, Fence::get);
+        let floor = Fence::new(highest.saturating_add(LOST_FENCES));
+        store.raise_fence(floor).await?;
+        tracing::info!(highest, above = %floor, "recovering: receipts are looked for before any run, and fences raised");
     }
+    Ok(Some(receipts))
 }
 
 /// Everything that requests go through, ready to serve.
@@ -142,6 +157,7 @@ struct Gateway {
     destinations: Destinations,
     /// Where there is something that it could run.
     runner: Option<Runner>,
+    keeper: Option<ReceiptKeeper>,
 }
 
 impl Gateway {
@@ -150,7 +166,7 @@ impl Gateway {
         engine: &Engine,
         metrics: &Arc<Metrics>,
         sink: Sink,
-        receipts: Option<ReceiptResolver>,
+        receipts: Option<Arc<dyn Receipts>>,
     ) -> Result<Self, Failure> {
         let usage = |error: &dyn std::fmt::Display| Failure::new(Exit::Usage, error);
         let scope = scope::extractor(config, &engine.store().secret()).map_err(|error| usage(&error))?;
@@ -160,7 +176,11 @@ impl Gateway {
         let limits = door::upstream(config);
         // For the runner and for probes, which have no worker of their own.
         let upstream = Upstream::new(target.clone(), Arc::clone(&tls), limits.clone());
-        let Door { routes, destinations } = Door::new(config, &upstream, receipts).map_err(|error| usage(&error))?;
+        let Door {
+            routes,
+            destinations,
+            keeper,
+        } = Door::new(config, &upstream, receipts).map_err(|error| usage(&error))?;
         let layer = Idempotency::with_limits(engine.clone(), scope, routes, &door::limits(config));
         let service = layer.layer(Backend::new(upstream, Arc::clone(metrics)));
         // A crash of the gateway is never an operation's fault: it only passes requests on.
@@ -184,6 +204,7 @@ impl Gateway {
             make: Box::new(make),
             destinations,
             runner,
+            keeper,
         })
     }
 }

@@ -27,18 +27,22 @@ mod guard;
 mod leader;
 mod mariadb;
 mod nginx;
+mod packages;
 mod pgbouncer;
 mod port;
 mod postgres;
 mod programs;
+mod smtp;
 
 pub use error::{Error, Result};
 pub use guard::{Guard, Signal};
 pub use mariadb::{MariaDatabase, MariaDb, SharedMariaDb};
 pub use nginx::Nginx;
+pub use packages::{check_node, check_python, node_packages, python_packages};
 pub use pgbouncer::PgBouncer;
 pub use port::FreePort;
 pub use postgres::{Database, Postgres, PostgresOptions, SharedPostgres};
+pub use smtp::{MailServer, MailTls};
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

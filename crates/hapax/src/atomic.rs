@@ -24,7 +24,7 @@ mod failure;
 #[cfg(any(feature = "tokio-postgres", feature = "sqlx-postgres"))]
 mod postgres;
 mod settle;
-mod work;
+pub(crate) mod work;
 
 #[cfg(feature = "rusqlite")]
 mod rusqlite;
@@ -53,6 +53,8 @@ pub use bounds::{Bounds, BoundsError};
 pub use database::{Closed, Database, NotClosed, Opened};
 pub use decision::Decision;
 pub use error::AtomicError;
+#[cfg(feature = "http")]
+pub(crate) use error::chain;
 #[cfg(feature = "rusqlite")]
 pub use rusqlite::{Rusqlite, RusqliteTransaction};
 #[cfg(feature = "tokio-postgres")]
@@ -108,7 +110,7 @@ impl Default for AtomicOptions {
 
 /// Runs operations in transactions of one database. Cheap to clone.
 pub struct Atomic<D> {
-    shared: Arc<Shared<D>>,
+    pub(crate) shared: Arc<Shared<D>>,
 }
 
 pub(crate) struct Shared<D> {

@@ -126,6 +126,11 @@ pub enum Event<'a> {
         /// What it does.
         state: BreakerState,
     },
+    /// The compensation of a dead operation has begun: what its steps did is undone.
+    UndoBegun {
+        /// What is undone.
+        operation: &'a Operation,
+    },
     /// No automatic retry will touch the operation.
     Died {
         /// What ran.
@@ -153,6 +158,27 @@ pub enum Event<'a> {
         operation: &'a Operation,
         /// What they saw.
         saw: &'a str,
+    },
+    /// An operation was answered as one that happened: whether its receipt is there.
+    ReceiptChecked {
+        /// What ran.
+        operation: &'a Operation,
+        /// Whether it is.
+        found: bool,
+        /// Whether it is the first of its name that is not.
+        first: bool,
+    },
+    /// Receipts that had outlived their records were removed.
+    ReceiptsPurged {
+        /// How many.
+        rows: u64,
+    },
+    /// The database of the receipts failed, or the store when it was asked about them; it is tried again.
+    ReceiptsFailed {
+        /// What was being done: `recall`, `look`, `purge`.
+        doing: &'static str,
+        /// The failure.
+        error: &'a StoreError,
     },
     /// An operation is suspected of crashing whoever runs it: it runs with nothing beside it.
     Suspect {

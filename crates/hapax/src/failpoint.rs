@@ -74,6 +74,30 @@ failpoints! {
         FailureCounted => "failure-counted",
     }
 
+    /// Every failpoint on the way of an operation with steps, beside those of its runs and its compensation's.
+    STEPS {
+        /// What begins the compensation is enqueued, no step that can be undone is claimed.
+        UndoRegistered => "undo-registered",
+        /// A step's claim is durable, its operation is not looked at.
+        StepClaimed => "step-claimed",
+        /// Its operation was found to be this run's, the step has not begun.
+        StepAllowed => "step-allowed",
+        /// The step has ended, its finish is not written.
+        StepRan => "step-ran",
+        /// Its finish is durable.
+        StepFinished => "step-finished",
+        /// The operation is marked as being undone, no compensation is enqueued.
+        UndoBegun => "undo-begun",
+        /// A compensation is enqueued.
+        CompensationEnqueued => "compensation-enqueued",
+        /// All compensations are enqueued, what enqueues them has not ended.
+        CompensationsEnqueued => "compensations-enqueued",
+        /// The step is settled, its compensation has not begun.
+        CompensationAllowed => "compensation-allowed",
+        /// The compensation has ended, its finish is not written.
+        CompensationRan => "compensation-ran",
+    }
+
     /// Every failpoint on the way of a staged effect to the runners.
     OUTBOX {
         /// A batch of staged effects is enqueued, and still staged.
@@ -82,7 +106,8 @@ failpoints! {
 }
 
 /// Marks the place. With the feature `failpoints` and `HAPAX_FAILPOINT=name:n` in the environment, the `n`th hit of
-/// that place kills the process at once (SIGKILL: no destructors, no flush).
+/// that place kills the process at once (SIGKILL: no destructors, no flush). With `name:n:hold` it writes `says held at name` on
+/// standard output and goes on at the next line of standard input, so that a test can stop the process there.
 #[inline]
 pub fn hit(failpoint: Failpoint) {
     #[cfg(feature = "failpoints")]
@@ -93,28 +118,55 @@ pub fn hit(failpoint: Failpoint) {
 
 #[cfg(feature = "failpoints")]
 mod armed {
+    use std::io::{BufRead, Write};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::Failpoint;
 
-    static ARMED: OnceLock<Option<(String, AtomicI64)>> = OnceLock::new();
+    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
-    pub(super) fn hit(failpoint: Failpoint) {
-        let armed = ARMED.get_or_init(|| {
+    struct Armed {
+        name: String,
+        /// Hits that are left.
+        left: AtomicI64,
+        holds: bool,
+    }
+
+    impl Armed {
+        fn read() -> Option<Self> {
             let value = std::env::var("HAPAX_FAILPOINT").ok()?;
             let (name, count) = value.split_once(':')?;
-            Some((name.to_owned(), AtomicI64::new(count.parse().ok()?)))
-        });
-        if let Some((name, left)) = armed
-            && name == failpoint.name()
-            && left.fetch_sub(1, Ordering::Relaxed) == 1
+            let (count, holds) = count
+                .strip_suffix(":hold")
+                .map_or((count, false), |count| (count, true));
+            let (name, left) = (name.to_owned(), AtomicI64::new(count.parse().ok()?));
+            Some(Self { name, left, holds })
+        }
+    }
+
+    pub(super) fn hit(failpoint: Failpoint) {
+        let armed = ARMED.get_or_init(Armed::read);
+        if let Some(armed) = armed
+            && armed.name == failpoint.name()
+            && armed.left.fetch_sub(1, Ordering::Relaxed) == 1
         {
+            if armed.holds {
+                return hold(&armed.name);
+            }
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             // The signal is on its way: go no further.
             loop {
                 std::thread::park();
             }
+        }
+    }
+
+    fn hold(name: &str) {
+        let _ = std::io::stdout().write_all(format!("\nsays held at {name}\n").as_bytes());
+        // By a way of its own: a program that reads its input in another thread has locked the usual one.
+        if let Ok(stdin) = std::fs::File::open("/dev/stdin") {
+            let _ = std::io::BufReader::new(stdin).read_line(&mut String::new());
         }
     }
 }

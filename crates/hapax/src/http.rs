@@ -11,6 +11,8 @@
 
 mod admit;
 mod answer;
+#[cfg(feature = "atomic")]
+mod atomic;
 mod body;
 pub(crate) mod failure;
 mod fingerprint;
@@ -35,6 +37,8 @@ mod service;
 mod settle;
 mod status;
 mod stored;
+#[cfg(feature = "atomic")]
+mod transaction;
 
 pub use answer::IDEMPOTENT_REPLAYED;
 pub use body::Body;
@@ -54,3 +58,5 @@ pub use route::{Route, RouteBuilder, RouteError, Routes, StoreDown};
 pub use scope::{HeaderScope, ScopeDigest, ScopeError, ScopeExtractor, SingleTenant};
 pub use seal::{InputSeal, OpenError};
 pub use service::{IdempotencyService, ResponseFuture};
+#[cfg(feature = "atomic")]
+pub use transaction::{NoTransaction, Rollback, Transaction};

@@ -8,6 +8,13 @@ pub mod atomic;
 pub mod engine;
 pub mod event;
 pub mod failpoint;
+#[cfg(any(
+    feature = "tokio-postgres",
+    feature = "rusqlite",
+    feature = "sqlx-postgres",
+    feature = "sqlx-sqlite"
+))]
+pub mod guard;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "outbox")]
@@ -17,6 +24,7 @@ pub mod receipts;
 pub mod resolver;
 pub mod retry;
 pub mod runner;
+pub mod steps;
 pub mod sweeper;
 
 pub use engine::{Arrival, Ended, Engine, EngineOptions, Reply, Run, RunError, RunOptions};

@@ -17,12 +17,13 @@
 //! match receipts.seal(operation, fence).await? {
 //!     Sealing::Sealed => println!("it did not happen, and this attempt never will"),
 //!     Sealing::Committed(receipt) => println!("it happened, by fence {}", receipt.fence),
-//!     Sealing::Later(fence) => println!("somebody sealed it up to {fence}: look at the record again"),
+//!     Sealing::Later(fence) => println!("it did not happen, and no attempt up to {fence} will"),
 //! }
 //! # Ok(())
 //! # }
 //! ```
 
+mod keeper;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 mod postgres;
@@ -36,7 +37,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind, Timestamp};
 
-pub use resolver::ReceiptResolver;
+pub use keeper::ReceiptKeeper;
+#[cfg(feature = "mysql")]
+pub use mysql::connect_mysql_plainly;
+pub use resolver::{ReceiptResolver, Written};
 pub use sql::Dialect;
 
 /// The version of the table and the function that this program installs and expects.
@@ -50,6 +54,11 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for what reads the whole table.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+/// Limits to the length of bodies that are read: none, or the usual.
+const NO_BODY: i64 = -1;
+const BODIES: i64 = MAX_BODY_BYTES as i64;
 /// Connections at once.
 const CONNECTIONS: usize = 4;
 
@@ -64,6 +73,9 @@ pub trait Receipts: Send + Sync + 'static {
     /// The rows of these operations, receipts and seals, in no order.
     fn find<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>>;
 
+    /// The same without bodies.
+    fn heads<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>>;
+
     /// Makes sure that no attempt up to `fence` can commit any more, unless one has. Waits a little for a transaction
     /// that is about to, and fails with [`Unavailable`](StoreErrorKind::Unavailable) if that takes longer.
     fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Sealing, StoreError>>;
@@ -73,6 +85,9 @@ pub trait Receipts: Send + Sync + 'static {
 
     /// Removes rows, as long as they still have these fences. Says how many.
     fn purge<'a>(&'a self, rows: &'a [(OperationId, Fence)]) -> BoxFuture<'a, Result<u64, StoreError>>;
+
+    /// The one number that a query of the user's gives, such as `SELECT count(*) FROM orders`.
+    fn number<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<i64, StoreError>>;
 
     /// The highest fence of any row; `None` if there is no row. Reads the whole table.
     fn highest_fence(&self) -> BoxFuture<'_, Result<Option<Fence>, StoreError>>;
@@ -106,7 +121,7 @@ pub enum Body {
     None,
     /// The bytes.
     Bytes(Bytes),
-    /// It is there, with so many bytes, but was not read: [`list`](Receipts::list) reads none, and none is read that is
+    /// It is there, with so many bytes, but was not read: only [`find`](Receipts::find) reads any, and none that is
     /// longer than [`MAX_BODY_BYTES`].
     NotRead(u64),
 }
@@ -129,7 +144,7 @@ pub enum Sealing {
     Sealed,
     /// One has: this is its receipt.
     Committed(Receipt),
-    /// It is sealed up to this later fence already: whoever asks looks at an old record.
+    /// It was sealed already, even up to this later fence: who asks looks at an old record.
     Later(Fence),
 }
 
@@ -199,6 +214,18 @@ fn not_installed(label: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Schema, message)
 }
 
+fn no_function(what: &str, label: &str) -> StoreError {
+    let message =
+        format!("{what} is missing in {label}, so that no receipt is checked: run `hapax receipts install` again");
+    StoreError::new(StoreErrorKind::Schema, message)
+}
+
+fn no_number(label: &str) -> StoreError {
+    invalid(format!(
+        "the query does not give one whole number in {label}: write SELECT count(*) FROM …"
+    ))
+}
+
 /// Refuses a version that is not ours; `may_be_old` if it is about to be replaced.
 fn check_version(version: Option<i64>, label: &str, may_be_old: bool) -> Result<(), StoreError> {
     match version {
@@ -211,7 +238,14 @@ fn check_version(version: Option<i64>, label: &str, may_be_old: bool) -> Result<
             Err(StoreError::new(StoreErrorKind::Schema, message))
         }
         _ if may_be_old => Ok(()),
-        _ => Err(not_installed(label)),
+        Some(version) => {
+            let message = format!(
+                "the receipts in {label} are of version {version}, this program needs version {VERSION}: run `hapax \
+                 receipts install` again, which keeps every receipt"
+            );
+            Err(StoreError::new(StoreErrorKind::Schema, message))
+        }
+        None => Err(not_installed(label)),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fmt;
 
-use hapax_core::{BoxFuture, Fence, OperationId, Outcome, Record};
+use hapax_core::{BoxFuture, Fence, Operation, OperationId, Outcome, Record};
 
 /// Someone who may know whether an operation happened: a receipt, a probe of the upstream.
 pub trait Resolver: Send + Sync + 'static {
@@ -20,11 +20,14 @@ pub trait Resolver: Send + Sync + 'static {
 /// Someone who can not only look, but make sure: receipts in the backend's own database.
 pub trait Sealer: Send + Sync + 'static {
     /// Whether the operation happened; if not, no attempt up to `fence` can happen any more, so that
-    /// [`Found::NotFound`] is final.
+    /// [`Found::NotFound`] is final. [`Found::CannotSay`] where the lack of a trace proves nothing.
     fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Found, ResolveError>>;
 
     /// The end of an operation that has happened already, for a store that may have lost its record.
     fn look(&self, operation: OperationId) -> BoxFuture<'_, Result<Option<Found>, ResolveError>>;
+
+    /// An operation was answered as one that happened, so that it should have left its trace. Must not block.
+    fn answered(&self, operation: &Operation);
 }
 
 /// What a resolver saw. `saw` says it in words, for the audit.

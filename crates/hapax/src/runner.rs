@@ -4,8 +4,8 @@
 //! store share the work. What it does not do: decide what a failure proves (the handler does), or who takes what (the
 //! store does, in [`hapax_core::Record::take`]).
 
-mod attempt;
-mod ending;
+pub(crate) mod attempt;
+pub(crate) mod ending;
 mod intake;
 mod pace;
 mod resolving;
@@ -95,6 +95,13 @@ pub enum Attempted {
     Failed(Failure),
     /// It failed, and may be repeated even if it happened: as [`Failed`](Self::Failed) in retry mode, in any mode.
     Repeat(Failure),
+    /// Nothing failed: it waits for something else and is to be run again after this time. No try, however often.
+    Later {
+        /// Time until due.
+        after: Duration,
+        /// What it waits for.
+        why: Option<LastError>,
+    },
 }
 
 /// A failed run.

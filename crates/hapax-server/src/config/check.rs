@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::source::Step::{self, Key};
 use super::values::{Period, ScopeSource, StoreUrl};
-use super::{Config, input, outbox, probe, quota, retention, retry, runner};
+use super::{Config, input, outbox, probe, quota, receipts, retention, retry, runner};
 
 /// A mistake: which value, what is wrong with it, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Mistake>> {
     input::check(&config.input, &mut mistakes);
     probe::check(config, &mut mistakes);
     routes::routes(config, &mut mistakes);
+    receipts::check(config, &mut mistakes);
     outbox::check(config, &mut mistakes);
     names::names(config, &mut mistakes);
     // Where other times make no sense, theirs make none.

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::outbox::DatabaseUrl;
+use super::receipts::Written;
 use super::values::{Address, File, Period, ScopeSource, Status, StoreUrl, UpstreamUrl};
 use super::{AfterFailure, Config, Level, LogFormat, Profile};
 
@@ -24,6 +25,9 @@ pub(crate) struct Flags {
     /// The backend's database, in which it writes receipts
     #[arg(long, value_name = "URL", env = "HAPAX_RECEIPTS", hide_env_values = true)]
     receipts: Option<DatabaseUrl>,
+    /// The backend writes a receipt for each operation that has an effect: what is without one did not happen
+    #[arg(long)]
+    receipts_required: bool,
     /// Look for a receipt before any run: after the store was restored or failed over
     #[arg(long)]
     recovering: bool,
@@ -152,6 +156,10 @@ impl Flags {
         if let Some(database) = &self.receipts {
             config.receipts.database = Some(database.clone());
             note("receipts", "--receipts", database.to_string());
+        }
+        if self.receipts_required {
+            config.receipts.written = Written::Required;
+            note("receipts", "--receipts-required", String::new());
         }
         if self.recovering {
             config.receipts.recovering = true;

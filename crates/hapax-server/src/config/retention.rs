@@ -59,6 +59,15 @@ macro_rules! either_option {
     };
 }
 
+/// The longest that any record of the gateway is remembered.
+pub(crate) fn longest(config: &Config) -> Duration {
+    let own = config.routes.iter().filter_map(|route| route.remember_for);
+    own.chain([config.remember_for])
+        .map(|period| period.0)
+        .max()
+        .unwrap_or_default()
+}
+
 impl<'a> Times<'a> {
     fn of(config: &'a Config, route: Option<&'a Route>) -> Self {
         let policy = policy(config, route);

@@ -121,6 +121,7 @@ pub(super) const CODES: &[&str] = &[
     "key-replaced",
     "key-type",
     "key-unprotected",
+    "lock-timeout",
     "locking-off",
     "network-file-system",
     "not-a-table",

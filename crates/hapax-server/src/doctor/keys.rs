@@ -162,7 +162,7 @@ fn never_null(text: &str) -> bool {
 }
 
 /// Whether an expression on values may be null though they are not.
-fn may_make_null(text: &str) -> bool {
+pub(super) fn may_make_null(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["nullif", "case", "->", "#>", "json", "substring", "regexp"]
         .iter()

@@ -4,7 +4,6 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Postgres,
-    #[allow(dead_code, reason = "what to write there is known; its schema is not read yet")]
     Mysql,
     Sqlite,
 }

@@ -10,6 +10,8 @@ use crate::config::values::redact;
 pub(crate) enum Target {
     /// The URL, password included.
     Postgres(String),
+    /// The URL, password included.
+    Mysql(String),
     Sqlite(SqliteFile),
 }
 
@@ -24,10 +26,11 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const WRITE: &str = "write postgres://USER@HOST/DATABASE or sqlite:FILE";
+        const WRITE: &str = "write postgres://USER@HOST/DATABASE, mysql://USER@HOST/DATABASE or sqlite:FILE";
         let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
             "postgres" | "postgresql" => Ok(Self::Postgres(text.to_owned())),
+            "mysql" | "mariadb" => Ok(Self::Mysql(text.to_owned())),
             "sqlite" | "file" => {
                 let rest = &text[scheme.len() + 1..];
                 let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -74,6 +77,8 @@ mod tests {
                 file("a.db", &[("_sync", "0"), ("mode", "ro")]),
             ),
             ("postgres://u@h/d", Target::Postgres("postgres://u@h/d".to_owned())),
+            ("mysql://u@h/d", Target::Mysql("mysql://u@h/d".to_owned())),
+            ("mariadb://u@h/d", Target::Mysql("mariadb://u@h/d".to_owned())),
         ] {
             assert_eq!(text.parse::<Target>().unwrap(), target, "{text}");
         }

@@ -45,7 +45,7 @@ use super::limits::UpstreamLimits;
 pub(crate) use self::answer::AnswerBody;
 #[cfg(test)]
 pub(crate) use self::answer::AnswerError;
-pub(crate) use self::connect::{Target, client_tls};
+pub(crate) use self::connect::{Target, client_tls, no_tls};
 pub(crate) use self::error::{AmbiguousCause, UnsentCause, UpstreamError};
 pub(crate) use self::headers::strip_hapax;
 

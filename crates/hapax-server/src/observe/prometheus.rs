@@ -81,6 +81,7 @@ pub(crate) fn render(metrics: &Metrics, now: Now, destinations: &Destinations) -
     );
     metrics.work.render(&mut page);
     metrics.counted.render(&mut page);
+    metrics.receipts.render(&mut page);
     metrics.outbox.render(&mut page);
     destinations.render(&mut page);
     let swept = [

@@ -8,14 +8,15 @@ use hapax::http::{
     InputSeal, Limits, Pointer, Profile as DoorProfile, Quota, Recipe, Route as DoorRoute, RouteBuilder, Routes,
     StoreDown,
 };
-use hapax::receipts::ReceiptResolver;
+use hapax::receipts::{ReceiptKeeper, ReceiptResolver, Receipts, Written as CoreWritten};
 use hapax::retry::Destination;
 use hapax::{EngineOptions, Resolver, RunOptions, RunnerOptions};
 use http::{HeaderName, StatusCode};
 
 use super::probe::Probe;
 use crate::config::input::read_key;
-use crate::config::retention::settle;
+use crate::config::receipts::{Written, written};
+use crate::config::retention::{longest, settle};
 use crate::config::retry;
 use crate::config::values::{Header, Pointer as PointerText, Status};
 use crate::config::{AfterFailure, Config, Forwarded, Profile, Route, UpstreamHost, WhenStoreIsDown, default_methods};
@@ -99,6 +100,8 @@ pub(super) struct Door {
     pub(super) routes: Routes,
     /// The backend, and each route that has a policy of its own towards it.
     pub(super) destinations: Destinations,
+    /// Who looks after receipts, where there are any.
+    pub(super) keeper: Option<ReceiptKeeper>,
 }
 
 impl Door {
@@ -106,14 +109,19 @@ impl Door {
     ///
     /// # Errors
     /// What does not make sense, and what to write instead.
-    pub(super) fn new(config: &Config, upstream: &Upstream, receipts: Option<ReceiptResolver>) -> Result<Self, String> {
+    pub(super) fn new(
+        config: &Config,
+        upstream: &Upstream,
+        receipts: Option<Arc<dyn Receipts>>,
+    ) -> Result<Self, String> {
         let main = destination(config, None)?;
         let mut destinations = vec![("upstream".to_owned(), main.clone())];
-        let maker = Maker {
+        let mut maker = Maker {
             config,
             upstream,
             seal: seal(config)?,
             receipts,
+            resolvers: Vec::new(),
         };
         let name = Name::new("default").map_err(|error| error.to_string())?;
         let fallback = maker.route(None, name, main.clone())?;
@@ -126,9 +134,17 @@ impl Door {
             let built = maker.route(Some(route), route.name.0.clone(), destination)?;
             routes = routes.route(&route.path, built).map_err(|error| error.to_string())?;
         }
+        let Maker {
+            receipts, resolvers, ..
+        } = maker;
+        let keeper = receipts.map(|receipts| {
+            let resolvers = resolvers.into_iter().map(|(_, resolver)| resolver);
+            ReceiptKeeper::new(receipts, resolvers.collect(), longest(config))
+        });
         Ok(Self {
             routes: routes.fallback(fallback),
             destinations: Destinations::new(destinations),
+            keeper,
         })
     }
 }
@@ -167,37 +183,29 @@ struct Maker<'a> {
     config: &'a Config,
     upstream: &'a Upstream,
     seal: Option<InputSeal>,
-    receipts: Option<ReceiptResolver>,
+    receipts: Option<Arc<dyn Receipts>>,
+    /// One for each name.
+    resolvers: Vec<(Name, ReceiptResolver)>,
 }
 
 impl Maker<'_> {
-    fn route(&self, route: Option<&Route>, name: Name, destination: Destination) -> Result<DoorRoute, String> {
+    fn route(&mut self, route: Option<&Route>, name: Name, destination: Destination) -> Result<DoorRoute, String> {
         let config = self.config;
         let probe = route.and_then(|route| route.probe.as_ref()).or(config.probe.as_ref());
         let resolvers: Vec<Arc<dyn Resolver>> = probe
             .map(|probe| Probe::resolver(probe, self.upstream.clone(), destination.clone()))
             .into_iter()
             .collect();
-        let wanted = route.and_then(|route| route.receipts).unwrap_or(true);
-        let receipts = self.receipts.as_ref().filter(|_| wanted);
-        let mut builder = builder(config, route, name);
+        let mut builder = builder(config, route, name.clone());
         let mut resolvers = resolvers;
-        if let Some(receipts) = receipts {
-            let after_failure = route
-                .and_then(|route| route.after_failure)
-                .unwrap_or(config.after_failure);
-            if after_failure == AfterFailure::Retry {
-                return Err(
-                    "receipts say what happened, so that nothing is run again by guess: leave out after_failure \
-                            = \"retry\", or write receipts = false for routes whose backend writes none"
-                        .to_owned(),
-                );
+        if let Some((resolver, written)) = self.resolver(route, name) {
+            if written == CoreWritten::Required {
+                // What is sealed is certain at once.
+                builder = builder.settle(Duration::ZERO);
             }
-            // What is sealed is certain at once, and a probe could only contradict it.
-            resolvers = vec![Arc::new(receipts.clone())];
-            builder = builder
-                .settle(Duration::ZERO)
-                .sealer(Arc::new(receipts.clone()), config.receipts.recovering);
+            // A probe could only contradict a seal.
+            resolvers = vec![Arc::new(resolver.clone())];
+            builder = builder.sealer(Arc::new(resolver), config.receipts.recovering);
         }
         builder
             .retry(destination)
@@ -207,6 +215,28 @@ impl Maker<'_> {
             .quota(quota(config))
             .build()
             .map_err(|error| error.to_string())
+    }
+}
+
+impl Maker<'_> {
+    /// Who knows by receipts, if the backend writes any there.
+    fn resolver(&mut self, route: Option<&Route>, name: Name) -> Option<(ReceiptResolver, CoreWritten)> {
+        let receipts = self.receipts.as_ref()?;
+        let written = match written(self.config, route) {
+            Written::Required => CoreWritten::Required,
+            Written::IfSeen => CoreWritten::IfSeen,
+            Written::Never => return None,
+        };
+        let known = self.resolvers.iter().find(|(other, _)| *other == name);
+        let resolver = match known {
+            Some((_, resolver)) => resolver.clone(),
+            None => {
+                let made = ReceiptResolver::new(Arc::clone(receipts), name.clone(), written);
+                self.resolvers.push((name, made.clone()));
+                made
+            }
+        };
+        Some((resolver, written))
     }
 }
 
@@ -307,16 +337,5 @@ pub(super) fn upstream_tls(config: &Config) -> Result<Arc<rustls::ClientConfig>,
         let ca = config.tls.upstream_ca.as_ref().map(|file| file.path());
         return crate::gateway::upstream::client_tls(ca).map_err(|error| error.to_string());
     }
-    no_tls()
-}
-
-/// TLS that trusts nobody, for a plain backend.
-pub(super) fn no_tls() -> Result<Arc<rustls::ClientConfig>, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    crate::gateway::upstream::no_tls().map_err(|error| error.to_string())
 }

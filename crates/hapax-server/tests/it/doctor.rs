@@ -1,6 +1,7 @@
 //! `hapax doctor` on real databases, good ones and bad ones.
 
 mod keys;
+mod mysql;
 mod postgres;
 mod sqlite;
 

@@ -13,6 +13,7 @@ mod doctor;
 mod drain;
 mod http2;
 mod jwt;
+mod languages;
 mod later;
 mod logs;
 mod outage;

@@ -1,5 +1,14 @@
 //! A gateway whose backend writes receipts: what failed is settled by the database, and nobody is asked.
 
+mod habits;
+mod later;
+mod process;
+mod purge;
+mod reconcile;
+mod restored;
+mod stopped;
+mod verify;
+
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -40,7 +49,13 @@ impl World {
         }
     }
 
+    /// A gateway that is told that the backend writes receipts.
     fn gateway(&self, more: &[&str]) -> Gateway {
+        self.believing(&[&["--receipts-required"], more].concat())
+    }
+
+    /// One that believes what it sees.
+    fn believing(&self, more: &[&str]) -> Gateway {
         let url = url(self.directory.path());
         let arguments = [&["--receipts", &url, "--lease", "1s"], more].concat();
         Gateway::before(self.backend.addr, self.directory.path(), &arguments)
@@ -258,7 +273,17 @@ fn what_contradicts_receipts_is_refused_at_the_start() {
     };
     let retry = serve(&["--receipts", &url, "--after-failure", "retry"]);
     assert_eq!(retry.code, 2, "{retry:?}");
-    assert!(retry.stderr.contains("receipts = false"), "{retry:?}");
+    assert!(retry.stderr.contains(r#"receipts = "never""#), "{retry:?}");
+    let two = "[[route]]\npath = \"/a\"\nname = \"one\"\nreceipts = \"required\"\n\
+               [[route]]\npath = \"/b\"\nname = \"one\"\nreceipts = \"never\"\n";
+    let file = world.directory.path().join("hapax.toml");
+    let start = format!("upstream = \"http://127.0.0.1:1\"\nscope = \"none\"\n[receipts]\ndatabase = \"{url}\"\n");
+    std::fs::write(&file, start + two).unwrap();
+    let differ = hapax(&["config", "check", file.to_str().unwrap()]);
+    assert!(
+        differ.code == 2 && differ.stderr.contains("a name of its own"),
+        "{differ:?}"
+    );
     let lost = serve(&["--recovering"]);
     assert!(lost.code == 2 && lost.stderr.contains("--receipts URL"), "{lost:?}");
     world

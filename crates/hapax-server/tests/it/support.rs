@@ -7,7 +7,7 @@ mod backend;
 mod http;
 pub(crate) mod shelf;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub(crate) use backend::HeldBackend;
+pub(crate) use backend::{Held, HeldBackend};
 pub(crate) use http::{Answer, Ask};
 
 /// How long anything may take before its test fails.
@@ -135,13 +135,29 @@ impl Process {
 
     /// Waits for the address in the line `… on [http[s]://]ADDRESS` that begins with `start`.
     #[track_caller]
-    fn address(&self, start: &str) -> SocketAddr {
+    pub(crate) fn address(&self, start: &str) -> SocketAddr {
         let found = self.stdout.wait(|text| {
             let line = text.lines().find(|line| line.starts_with(start))?;
             let address = line.rsplit(' ').next()?;
             address.rsplit('/').next()?.parse().ok()
         });
         found.unwrap_or_else(|| panic!("no line {start:?}: {} {}", self.stdout.text(), self.stderr.text()))
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits until standard output has this text.
+    #[track_caller]
+    pub(crate) fn wait_for_output(&self, text: &str) {
+        let found = self.stdout.wait(|said| said.contains(text).then_some(()));
+        assert!(
+            found.is_some(),
+            "it ended without saying {text:?}: {}",
+            self.stdout.text()
+        );
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -13,14 +13,14 @@ use tempfile::TempDir;
 use crate::support::{Answer, Ask, Gateway, HeldBackend, PATIENCE};
 
 /// A certificate for localhost, and its files.
-struct Certificate {
+pub(crate) struct Certificate {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     directory: TempDir,
 }
 
 impl Certificate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("cert.pem"), made.cert.pem()).unwrap();
@@ -32,7 +32,8 @@ impl Certificate {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Its `cert.pem`, or the `key.pem` of it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 }

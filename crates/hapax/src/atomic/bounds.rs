@@ -19,7 +19,8 @@ pub struct Bounds {
     /// How long the holder may leave the transaction without a statement (10 s): one that was paused or unplugged lets go
     /// after that. PostgreSQL: `idle_in_transaction_session_timeout`. SQLite: none.
     pub idle: Duration,
-    /// The longest that a handler may take (30 s); then its transaction is rolled back.
+    /// The longest that a handler may take (30 s); then its transaction is rolled back. On [`Rusqlite`](super::Rusqlite)
+    /// also the longest that one waits for the connection.
     pub longest: Duration,
 }
 

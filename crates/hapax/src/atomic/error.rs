@@ -104,6 +104,7 @@ pub(super) fn trouble(doing: &str, error: impl Into<Box<dyn std::error::Error + 
 }
 
 /// What a pool that gives no connection comes to.
+#[cfg(any(feature = "tokio-postgres", feature = "sqlx-postgres", feature = "sqlx-sqlite"))]
 pub(super) fn no_connection(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> JointError {
     let error = error.into();
     let said = chain(error.as_ref());
@@ -112,7 +113,7 @@ pub(super) fn no_connection(error: impl Into<Box<dyn std::error::Error + Send + 
 }
 
 /// An error with the errors underneath.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling, StoreErrorKind};
-use hapax_store::joined::{Fault, Joint, JointError};
+use hapax_store::joined::{Connection as Joinable, Fault, Joint, JointError, Row, Statement, Value};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::bounds::Bounds;
 use super::database::{Closed, Database, NotClosed, Opened};
@@ -58,19 +59,28 @@ impl Rusqlite {
     }
 
     /// The connection, when it is this one's turn.
-    async fn get(&self) -> Result<RusqliteTransaction, JointError> {
+    async fn get(&self, bounds: &Bounds) -> Result<RusqliteTransaction, JointError> {
         let gone = || {
-            let message = "the connection is gone: a handler kept it or panicked with it; open the file again";
+            let message = "the connection is gone: it could not be rolled back; open the file again";
             JointError::new(Fault::Other, StoreErrorKind::Unavailable, message)
         };
-        let turn = Arc::clone(&self.home.turns).acquire_owned().await.map_err(|_| gone())?;
+        let turn = timeout(bounds.longest, Arc::clone(&self.home.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| {
+            let message = format!(
+                "the connection was not free for {:?}: a handler keeps its transaction",
+                bounds.longest
+            );
+            JointError::new(Fault::Busy, StoreErrorKind::Unavailable, message)
+        })?;
+        let turn = turn.map_err(|_| gone())?;
         let mut connection = self.home.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = connection.take().ok_or_else(gone)?;
-        Ok(RusqliteTransaction {
+        let held = Held {
             connection: Some(connection),
             home: Arc::clone(&self.home),
             _turn: turn,
-        })
+        };
+        Ok(RusqliteTransaction { held: Some(held) })
     }
 }
 
@@ -82,6 +92,11 @@ impl fmt::Debug for Rusqlite {
 
 /// An open transaction.
 pub struct RusqliteTransaction {
+    held: Option<Held>,
+}
+
+/// The connection, until it goes home.
+struct Held {
     connection: Option<Connection>,
     home: Arc<Home>,
     _turn: OwnedSemaphorePermit,
@@ -94,27 +109,27 @@ impl RusqliteTransaction {
     /// # Panics
     /// If `work` does.
     pub async fn call<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Connection) -> T + Send + 'static) -> T {
-        // Gone only after a panic in here, which never comes back to its caller.
-        #[allow(clippy::expect_used, reason = "see above")]
-        let mut connection = self
-            .connection
-            .take()
-            .expect("the connection is here between two calls");
-        let blocking = tokio::task::spawn_blocking(move || {
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut connection)));
-            (connection, done)
-        });
-        let (connection, done) = match blocking.await {
-            Ok(done) => done,
-            // The runtime ends.
-            Err(_) => std::future::pending().await,
+        // Gone only while a call is under way, or was given up.
+        let Some(mut held) = self.held.take() else {
+            return std::future::pending().await;
         };
-        self.connection = Some(connection);
+        // Given up in the middle, it goes home from there.
+        let blocking = tokio::task::spawn_blocking(move || {
+            let connection = held.connection.as_mut()?;
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)));
+            Some((held, done))
+        });
+        let (held, done) = match blocking.await {
+            Ok(Some(done)) => done,
+            // The runtime ends.
+            Ok(None) | Err(_) => std::future::pending().await,
+        };
+        self.held = Some(held);
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
-impl Drop for RusqliteTransaction {
+impl Drop for Held {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else {
             return;
@@ -123,6 +138,55 @@ impl Drop for RusqliteTransaction {
         if whole {
             let mut home = self.home.connection.lock().unwrap_or_else(PoisonError::into_inner);
             *home = Some(connection);
+        }
+    }
+}
+
+/// The steps of a store in the handler's transaction, such as those of an outbox.
+impl Joinable for RusqliteTransaction {
+    fn run<'a>(
+        &'a mut self,
+        statement: &'static Statement,
+        values: &'a [Value<'a>],
+        keep: bool,
+    ) -> BoxFuture<'a, Result<Vec<Row>, JointError>> {
+        let own: Vec<Own> = values.iter().map(|value| Own::of(*value)).collect();
+        Box::pin(self.call(move |connection| {
+            let values: Vec<Value<'_>> = own.iter().map(Own::value).collect();
+            let ran = connection.run(statement, &values, keep).now_or_never();
+            // rusqlite never pends.
+            ran.unwrap_or_else(|| {
+                let message = "the connection kept its caller waiting";
+                Err(JointError::new(Fault::Other, StoreErrorKind::Invalid, message))
+            })
+        }))
+    }
+}
+
+/// A value for a parameter that goes to another thread.
+enum Own {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+    Bool(bool),
+}
+
+impl Own {
+    fn of(value: Value<'_>) -> Self {
+        match value {
+            Value::Int(number) => Self::Int(number),
+            Value::Text(text) => Self::Text(text.map(str::to_owned)),
+            Value::Bytes(bytes) => Self::Bytes(bytes.map(<[u8]>::to_vec)),
+            Value::Bool(truth) => Self::Bool(truth),
+        }
+    }
+
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Int(number) => Value::Int(*number),
+            Self::Text(text) => Value::Text(text.as_deref()),
+            Self::Bytes(bytes) => Value::Bytes(bytes.as_deref()),
+            Self::Bool(truth) => Value::Bool(*truth),
         }
     }
 }
@@ -147,7 +211,7 @@ impl Database for Rusqlite {
         claim: &Claim,
         bounds: &Bounds,
     ) -> Result<Opened<RusqliteTransaction>, JointError> {
-        let mut transaction = self.get().await?;
+        let mut transaction = self.get(bounds).await?;
         let (joint, claim, wait) = (joint.clone(), claim.clone(), bounds.claim);
         let claimed = transaction
             .call(move |connection| {
@@ -170,7 +234,7 @@ impl Database for Rusqlite {
     }
 
     async fn begin(&self, bounds: &Bounds) -> Result<RusqliteTransaction, JointError> {
-        let mut transaction = self.get().await?;
+        let mut transaction = self.get(bounds).await?;
         let wait = bounds.claim;
         transaction
             .call(move |connection| {

@@ -11,6 +11,7 @@ use hapax_store::joined::Fault;
 
 use super::database::Database;
 use super::decision::Decision;
+use super::error::chain;
 use crate::engine::Run;
 
 /// What is done in a transaction. May be asked again from the top.
@@ -83,7 +84,7 @@ where
                 let error = error.into();
                 Worked::Failed(Failed {
                     fault: Fault::of(error.as_ref()),
-                    text: error.to_string(),
+                    text: chain(error.as_ref()),
                     error,
                     after: None,
                     answer: None,

@@ -55,6 +55,25 @@ impl<R: Send + 'static> Drive<R> {
         }
     }
 
+    /// The same for what runs within another run: without waiting, neither for a run in progress nor for its turn.
+    pub(crate) async fn run_within<H, F>(self: Box<Self>, handler: H)
+    where
+        H: FnOnce(Run) -> F,
+        F: Future<Output = Ended<R>>,
+    {
+        if let Some(refusal) = self.inner.cached(&self.claim) {
+            return answer(self.reply, Ok(Reply::Refused(refusal)));
+        }
+        match self.claim().await {
+            Ok(Ruling::Won(lease)) => self.perform(lease, handler).await,
+            Ok(Ruling::Refused(refusal)) => {
+                self.inner.refused(&self.claim, &refusal);
+                answer(self.reply, Ok(Reply::Refused(refusal)));
+            }
+            Err(error) => answer(self.reply, Err(RunError::NotClaimed(Arc::new(error)))),
+        }
+    }
+
     /// Claims until there is something to say: the claim won, or it was refused for good, or the wait is over.
     async fn obtain(&mut self, refingerprint: &Refingerprint, wait: Duration) -> Result<Ruling, StoreError> {
         let inner = Arc::clone(&self.inner);

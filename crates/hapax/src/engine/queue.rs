@@ -119,7 +119,7 @@ impl Inner {
         }
     }
 
-    fn refused(&self, claim: &Claim, refusal: &Refusal) {
+    pub(super) fn refused(&self, claim: &Claim, refusal: &Refusal) {
         self.cache.keep_refusal(claim, refusal);
         self.emit(&Event::Refused {
             operation: &claim.operation,

@@ -32,17 +32,33 @@ pub struct Idempotency {
 impl Idempotency {
     /// A layer on an engine. `scope` tells whose request it is; `routes` is one [`Route`](super::Route) for all
     /// requests, or [`Routes`].
+    ///
+    /// # Panics
+    /// If a route runs in [transactions](super::RouteBuilder::atomic) of another engine.
     pub fn new(engine: Engine, scope: impl ScopeExtractor, routes: impl Into<Routes>) -> Self {
         Self::with_limits(engine, scope, routes, &Limits::default())
     }
 
     /// The same, with other limits for all protected requests together.
+    ///
+    /// # Panics
+    /// If a route runs in [transactions](super::RouteBuilder::atomic) of another engine.
     pub fn with_limits(engine: Engine, scope: impl ScopeExtractor, routes: impl Into<Routes>, limits: &Limits) -> Self {
         let fingerprinter = Fingerprinter::new(&engine.store().secret());
+        let routes = routes.into();
+        #[cfg(feature = "atomic")]
+        for route in routes.iter() {
+            let transactions = route.transactions.as_ref();
+            assert!(
+                transactions.is_none_or(|transactions| transactions.0.is_of(&engine)),
+                "route {}: make the layer with the engine that its `atomic` was made with",
+                route.name()
+            );
+        }
         let shared = Shared {
             engine,
             scope: Box::new(scope),
-            routes: routes.into(),
+            routes,
             fingerprinter,
             budget: Budget::new(limits),
         };

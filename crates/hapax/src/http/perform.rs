@@ -27,7 +27,6 @@ use super::service::{Shared, strip};
 use super::settle;
 use crate::engine::{Ended, Run};
 use crate::failpoint::{self, Failpoint};
-use crate::resolver::Found;
 use crate::retry::{Destination, Permit, timed_out};
 
 /// The operation's identity, for the inner service.
@@ -157,19 +156,26 @@ where
 {
     let shared = Arc::clone(&call.shared);
     let route = &shared.routes.entry(call.route).route;
-    let attempt = (run.operation.id(), run.fence);
+    let (operation, attempt) = (run.operation.clone(), (run.operation.id(), run.fence));
     let Some(sealed) = &route.sealer else {
         return perform(call, run, request).await;
     };
-    if sealed.first
-        && let Some(ended) = happened(sealed, attempt.0, route).await
-    {
+    if let Some(ended) = happened(sealed, attempt.0, route).await {
         return ended;
     }
     let Ended {
-        finish,
+        mut finish,
         reply: mut told,
     } = perform(call, run, request).await;
+    if matches!(finish, Finish::Done(_)) {
+        if settle::happened_by(told.response.status()) {
+            sealed.sealer.answered(&operation);
+        } else if let Ok(Some(outcome)) = settle::happened(sealed, attempt.0).await {
+            // Refused, since an attempt of the lost past has committed meanwhile.
+            told.response = settle::recorded(&outcome, route);
+            finish = Finish::Done(outcome);
+        }
+    }
     if told.unsent || matches!(finish, Finish::Done(_)) {
         return Ended { finish, reply: told };
     }
@@ -187,17 +193,13 @@ async fn happened<B: HttpBody<Data = Bytes>>(
     route: &Route,
 ) -> Option<Ended<Box<Told<B>>>> {
     let started = Instant::now();
-    let (finish, response, verdict) = match sealed.sealer.look(id).await {
-        Ok(Some(Found::Done { outcome, .. })) => {
+    let (finish, response, verdict) = match settle::happened(sealed, id).await {
+        Ok(Some(outcome)) => {
             let response = settle::recorded(&outcome, route);
             (Finish::Done(outcome), response, Verdict::Replayed)
         }
-        Ok(_) => return None,
-        Err(error) => {
-            tracing::warn!(operation = %id, "nothing runs while receipts cannot be read: {error}");
-            let fault = Fault::new(Proof::Unsent, "the receipts could not be read");
-            Came::Failed(fault).end(route)
-        }
+        Ok(None) => return None,
+        Err(error) => Came::Failed(Fault::new(Proof::Unsent, error)).end(route),
     };
     let reply = Box::new(Told {
         response,
@@ -373,7 +375,7 @@ impl<B: HttpBody<Data = Bytes>> Came<B> {
     }
 }
 
-fn released(after: Duration, last_error: Option<LastError>) -> Finish {
+pub(super) fn released(after: Duration, last_error: Option<LastError>) -> Finish {
     Finish::Release {
         after,
         counts: false,

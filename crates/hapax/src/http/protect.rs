@@ -118,7 +118,7 @@ where
     response
 }
 
-fn finished<B>((response, verdict): (Response<Body<B>>, Verdict)) -> (Response<Body<B>>, Verdict, Instant) {
+pub(super) fn finished<B>((response, verdict): (Response<Body<B>>, Verdict)) -> (Response<Body<B>>, Verdict, Instant) {
     (response, verdict, Instant::now())
 }
 
@@ -252,6 +252,10 @@ where
 {
     let shared = Arc::clone(&call.shared);
     let route = &shared.routes.entry(call.route).route;
+    #[cfg(feature = "atomic")]
+    if route.transactions.is_some() {
+        return Box::pin(super::atomic::run(call, arrival, request)).await;
+    }
     let spare = (route.when_store_is_down == StoreDown::RunUnprotected)
         .then(|| (request.clone(), call.inner.clone(), Arc::clone(&shared)));
     let index = call.route;
@@ -401,7 +405,7 @@ where
 }
 
 /// What a duplicate is told.
-fn refused<B: From<Bytes>>(shared: &Arc<Shared>, route: usize, refusal: Refusal) -> (Response<B>, Verdict) {
+pub(super) fn refused<B: From<Bytes>>(shared: &Arc<Shared>, route: usize, refusal: Refusal) -> (Response<B>, Verdict) {
     if matches!(refusal, Refusal::Unknown { .. }) {
         admit::wake(shared, route);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hapax_core::policy::{FailureClass, RetryPolicy};
-use hapax_core::{Answer, BoxFuture, Input, Name};
+use hapax_core::{Answer, BoxFuture, Fence, Input, Name, Operation};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tower_service::Service;
@@ -16,12 +16,13 @@ use super::body::Body;
 use super::failure::{self, Proof};
 use super::perform::{self, Came};
 use super::protect::Whole;
-use super::route::Route;
+use super::route::{Route, SealedBy};
 use super::seal::OpenError;
 use super::service::{IdempotencyService, Shared};
-use super::{seal, stored};
+use super::{seal, settle, stored};
 use crate::engine::Run;
 use crate::failpoint::{self, Failpoint};
+use crate::resolver::Found;
 use crate::retry::Destination;
 use crate::runner::{Attempted, Failure, Handling, Runner};
 
@@ -114,11 +115,61 @@ where
         Ok(request) => request,
         Err(error) => return given_up(&error.to_string()),
     };
+    if let Some(sealed) = &route.sealer {
+        match settle::happened(sealed, run.operation.id()).await {
+            Ok(Some(outcome)) => return Attempted::Done(outcome),
+            Ok(None) => {}
+            Err(error) => return Attempted::Failed(Failure::new(FailureClass::Unsent, error)),
+        }
+    }
+    let (operation, fence) = (run.operation.clone(), run.fence);
     perform::announce(&mut request.0, run);
     failpoint::hit(Failpoint::BeforeUpstream);
     let answered = perform::ask(&mut inner, || perform::request_of(request)).await;
     failpoint::hit(Failpoint::AfterUpstream);
-    attempted(perform::judge(answered, route, &shared).await, route).await
+    let came = perform::judge(answered, route, &shared).await;
+    if let Some(sealed) = &route.sealer {
+        let (answered, without_effect) = match &came {
+            Came::Done(_, response) => (Some(response.status()), false),
+            Came::NoEffect(..) => (None, true),
+            // Unknown, and put to a resolver.
+            Came::Ambiguous(..) | Came::Failed(_) => (None, false),
+        };
+        if let Some(settled) = made_sure(sealed, &operation, fence, answered, without_effect).await {
+            return settled;
+        }
+    }
+    attempted(came, route).await
+}
+
+/// What receipts make of a final answer, or of one that said there was no effect, as with a caller's run; `None` if it
+/// stands.
+async fn made_sure(
+    sealed: &SealedBy,
+    operation: &Operation,
+    fence: Fence,
+    answered: Option<StatusCode>,
+    without_effect: bool,
+) -> Option<Attempted> {
+    match answered {
+        Some(status) if settle::happened_by(status) => sealed.sealer.answered(operation),
+        Some(_) => {
+            let outcome = settle::happened(sealed, operation.id()).await.ok()??;
+            return Some(Attempted::Done(outcome));
+        }
+        None => {}
+    }
+    if !without_effect {
+        return None;
+    }
+    match sealed.sealer.seal(operation.id(), fence).await {
+        Ok(Found::Done { outcome, .. }) => Some(Attempted::Done(outcome)),
+        Ok(Found::NotFound { .. } | Found::CannotSay { .. }) => None,
+        Err(error) => {
+            let failure = Failure::new(FailureClass::Ambiguous, &error.to_string());
+            Some(Attempted::Failed(failure))
+        }
+    }
 }
 
 fn opened(route: &Route, run: &Run, input: &Input) -> Result<Whole, OpenError> {

@@ -52,6 +52,8 @@ pub struct Route {
     pub(super) resolvers: Resolvers,
     pub(super) sealer: Option<SealedBy>,
     pub(super) quota: Option<Quota>,
+    #[cfg(feature = "atomic")]
+    pub(super) transactions: Option<super::atomic::InTransactions>,
 }
 
 /// Who is asked what became of an unknown outcome.
@@ -122,6 +124,8 @@ impl Route {
             resolvers: Resolvers::default(),
             sealer: None,
             quota: None,
+            #[cfg(feature = "atomic")]
+            transactions: None,
         })
     }
 
@@ -297,6 +301,21 @@ impl RouteBuilder {
     #[must_use]
     pub fn quota(mut self, quota: Option<Quota>) -> Self {
         self.0.quota = quota;
+        self
+    }
+
+    /// Runs its requests in transactions of the handler's own database, together with their records: the handler takes
+    /// a [`Transaction`](super::Transaction), and its answer decides whether what it wrote there is committed. A request
+    /// without a key is refused, since it has no transaction.
+    ///
+    /// `atomic` must be of the engine that the layer is made with. What a transaction makes needless is refused: a
+    /// sealer, resolvers, a retry policy, `respond_async`, and running unprotected.
+    #[cfg(feature = "atomic")]
+    #[must_use]
+    pub fn atomic<D: crate::atomic::Database>(mut self, atomic: &crate::atomic::Atomic<D>) -> Self {
+        let transactions = std::sync::Arc::new(atomic.clone());
+        self.0.transactions = Some(super::atomic::InTransactions(transactions));
+        self.0.required = true;
         self
     }
 

@@ -8,11 +8,11 @@ use hapax_core::{
     Amend, Amended, Amendment, Audit, Fence, Finish, Operation, OperationId, Outcome, Refusal, Resolution, State,
     Timestamp,
 };
-use http::Response;
+use http::{Response, StatusCode};
 
 use super::reply;
 use super::report::Verdict;
-use super::route::Route;
+use super::route::{Route, SealedBy};
 use super::service::Shared;
 use crate::event::Event;
 use crate::resolver::{Found, Sealer};
@@ -20,13 +20,30 @@ use crate::resolver::{Found, Sealer};
 /// Who settles, in the audit.
 const ACTOR: &str = "receipt";
 
-/// The end of a run that failed: done after all if there is a receipt; if not, sealed, and so free to be run again. If
-/// the sealer cannot tell, it stays unknown, even where the answer promised that nothing happened.
+/// What came of an operation that has happened before its first run, where the store may have lost its record; why that
+/// cannot be told, and so nothing runs.
+pub(super) async fn happened(sealed: &SealedBy, id: OperationId) -> Result<Option<Outcome>, &'static str> {
+    if !sealed.first {
+        return Ok(None);
+    }
+    match sealed.sealer.look(id).await {
+        Ok(Some(Found::Done { outcome, .. })) => Ok(Some(outcome)),
+        Ok(_) => Ok(None),
+        Err(error) => {
+            tracing::warn!(operation = %id, "nothing runs while receipts cannot be read: {error}");
+            Err("the receipts could not be read")
+        }
+    }
+}
+
+/// The end of a run that failed: done after all if there is a receipt; if not, sealed, and so free to be run again. Where
+/// the lack of a receipt proves nothing, it ends as it would without one. If the sealer cannot be asked, it is unknown,
+/// even where the answer promised that nothing happened.
 pub(super) async fn failed<B: From<Bytes>>(
     sealer: &dyn Sealer,
     (id, fence): (OperationId, Fence),
     route: &Route,
-    (finish, response, _): (Finish, Response<B>, Verdict),
+    (finish, response, verdict): (Finish, Response<B>, Verdict),
 ) -> (Finish, Response<B>, Verdict) {
     let last_error = finish.last_error().cloned();
     match sealer.seal(id, fence).await {
@@ -47,14 +64,21 @@ pub(super) async fn failed<B: From<Bytes>>(
             (finish, response, Verdict::Released)
         }
         Ok(Found::CannotSay { saw }) => {
-            tracing::warn!(operation = %id, "an outcome stays unknown: {saw}");
-            (unknown(finish), response, Verdict::Ambiguous)
+            if let Finish::Unknown { .. } = finish {
+                tracing::warn!(operation = %id, "an outcome stays unknown: {saw}");
+            }
+            (finish, response, verdict)
         }
         Err(error) => {
             tracing::warn!(operation = %id, "an outcome stays unknown for now: {error}");
             (unknown(finish), response, Verdict::Ambiguous)
         }
     }
+}
+
+/// Whether an answer says that there was an effect, which should have left a receipt.
+pub(super) fn happened_by(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection()
 }
 
 fn unknown(finish: Finish) -> Finish {

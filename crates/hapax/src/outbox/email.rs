@@ -145,8 +145,8 @@ fn judge(error: SmtpError) -> Failure {
         (None, Stage::Message) => FailureClass::Ambiguous,
     };
     let last_error = match error.status {
-        Some(status) => format!("status {status}"),
-        None => error.text.clone(),
+        Some(status) if error.stage != Stage::Connecting => format!("status {status}"),
+        _ => error.text.clone(),
     };
     let on_message = class == FailureClass::Final || class == FailureClass::Throttled;
     Failure {

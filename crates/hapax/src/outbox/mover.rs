@@ -198,20 +198,26 @@ impl std::fmt::Debug for Mover {
     }
 }
 
-/// Rows of one effect and one aggregate are enqueued in their order, all others at once.
+/// Rows of one aggregate are enqueued in their order, and so are those of one key: the first one has it. All others are
+/// enqueued at once. Ends before a row whose key is in another chain: its turn is the next round.
 fn chains(rows: Vec<Staged>) -> Vec<Vec<Staged>> {
     let mut chains: Vec<Vec<Staged>> = Vec::new();
-    let mut of: HashMap<(Text, Text), usize> = HashMap::new();
+    let (mut of, mut of_key) = (HashMap::new(), HashMap::new());
     for row in rows {
-        match &row.aggregate {
+        let key = (row.effect.clone(), row.key.clone());
+        // With its kind, lest a key be an aggregate.
+        let link = match &row.aggregate {
+            Some(aggregate) => (true, row.effect.clone(), aggregate.clone()),
+            None => (false, row.effect.clone(), row.key.clone()),
+        };
+        let chain = of.get(&link).copied().unwrap_or(chains.len());
+        if *of_key.entry(key).or_insert(chain) != chain {
+            break;
+        }
+        of.insert(link, chain);
+        match chains.get_mut(chain) {
+            Some(rows) => rows.push(row),
             None => chains.push(vec![row]),
-            Some(aggregate) => {
-                let chain = *of.entry((row.effect.clone(), aggregate.clone())).or_insert_with(|| {
-                    chains.push(Vec::new());
-                    chains.len() - 1
-                });
-                chains[chain].push(row);
-            }
         }
     }
     chains
@@ -229,5 +235,47 @@ fn effect(row: Staged) -> Result<Effect, String> {
         Some(aggregate) => effect
             .aggregate(&said("aggregate", aggregate)?)
             .map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(rows: &[(&str, Option<&str>)]) -> Vec<Staged> {
+        let row = |(id, (key, aggregate)): (usize, &(&str, Option<&str>))| Staged {
+            id: id as i64,
+            effect: Ok("paid".to_owned()),
+            key: Ok((*key).to_owned()),
+            payload: "{}".into(),
+            content_type: Ok("text/plain".to_owned()),
+            aggregate: aggregate.map(|aggregate| Ok(aggregate.to_owned())),
+        };
+        rows.iter().enumerate().map(row).collect()
+    }
+
+    #[track_caller]
+    fn check(given: &[(&str, Option<&str>)], expected: &[&[i64]]) {
+        let of = |chain: &Vec<Staged>| chain.iter().map(|row| row.id).collect::<Vec<_>>();
+        let chained: Vec<_> = chains(rows(given)).iter().map(of).collect();
+        assert_eq!(chained, expected, "{given:?}");
+    }
+
+    #[test]
+    fn rows_of_one_aggregate_or_one_key_are_enqueued_in_their_order() {
+        check(&[("a", None), ("b", None), ("a", None)], &[&[0, 2], &[1]]);
+        check(&[("a", Some("x")), ("b", None), ("c", Some("x"))], &[&[0, 2], &[1]]);
+        check(&[("a", Some("x")), ("x", None)], &[&[0], &[1]]);
+        check(&[("a", Some("x")), ("a", Some("x"))], &[&[0, 1]]);
+    }
+
+    #[test]
+    fn a_key_in_two_chains_waits_for_the_next_round() {
+        check(
+            &[("a", Some("x")), ("b", None), ("a", None), ("c", None)],
+            &[&[0], &[1]],
+        );
+        check(&[("a", None), ("a", Some("x")), ("c", None)], &[&[0]]);
+        check(&[("a", Some("x")), ("a", Some("y"))], &[&[0]]);
     }
 }

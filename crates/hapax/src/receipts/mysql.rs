@@ -12,8 +12,8 @@ use sqlx::{Connection, Executor, MySql, Row};
 use tokio::time::timeout;
 
 use super::{
-    CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, MAX_BODY_BYTES, PATIENCE, Raw, Receipt, Receipts, Sealing,
-    check_version, invalid, not_installed, read_only, sealing, stored,
+    BODIES, CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, LONG_PATIENCE, NO_BODY, PATIENCE, Raw, Receipt, Receipts,
+    Sealing, check_version, invalid, no_function, no_number, not_installed, read_only, sealing, stored,
 };
 
 const COLUMNS: &str = "operation, fence, sealed, status, content_type, CAST(LENGTH(body) AS SIGNED) AS bytes, \
@@ -53,6 +53,24 @@ pub(crate) fn target(url: &str) -> Result<(MySqlConnectOptions, String), StoreEr
         });
     }
     Ok((options, label))
+}
+
+/// A connection for looking at a database whose settings are those of any that sets nothing itself, and what the
+/// database is called. TLS is as for receipts.
+///
+/// # Errors
+/// The store's, which says what failed, where, and what to do.
+pub async fn connect_mysql_plainly(url: &str) -> Result<(MySqlConnection, String), StoreError> {
+    let (options, label) = target(url)?;
+    let options = options
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(None::<String>);
+    let connected = timeout(PATIENCE, MySqlConnection::connect_with(&options)).await;
+    let connection = connected
+        .map_err(|_| silent("cannot connect", &label))?
+        .map_err(|error| explain(&error, "cannot connect", &label))?;
+    Ok((connection, label))
 }
 
 pub(crate) async fn prepare(connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
@@ -140,6 +158,14 @@ impl MysqlReceipts {
             .await
             .map_err(|error| explain(&error, "cannot connect", &label))?;
         check_version(look(&mut connection, &label).await?, &label, false)?;
+        // Refused for want of an operation, if it is there; who may not call it cannot see whether it is.
+        if let Err(error) = connection
+            .execute("CALL hapax_receipt(NULL, NULL, NULL, NULL, NULL)")
+            .await
+            && number(&error) == 1305
+        {
+            return Err(no_function("the procedure hapax_receipt", &label));
+        }
         drop(connection);
         Ok(Self { label, pool })
     }
@@ -160,13 +186,13 @@ impl MysqlReceipts {
             .rows_affected())
     }
 
-    async fn find(&self, operations: &[OperationId]) -> Result<Vec<Receipt>, StoreError> {
+    async fn find(&self, operations: &[OperationId], limit: i64) -> Result<Vec<Receipt>, StoreError> {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
         let marks = vec!["?"; operations.len()].join(", ");
         let sql = format!(
-            "SELECT {COLUMNS}, CASE WHEN LENGTH(body) <= {MAX_BODY_BYTES} THEN body END AS body FROM hapax_receipt \
+            "SELECT {COLUMNS}, CASE WHEN LENGTH(body) <= {limit} THEN body END AS body FROM hapax_receipt \
              WHERE operation IN ({marks})"
         );
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
@@ -181,7 +207,7 @@ impl MysqlReceipts {
         let query = sqlx::query(include_str!("mysql/seal.sql")).bind(id).bind(number);
         let query = query.bind(number).bind(number).bind(number);
         self.run("cannot seal an operation", query).await?;
-        let row = self.find(&[operation]).await?.pop();
+        let row = self.find(&[operation], BODIES).await?.pop();
         sealing(row, fence, &self.label)
     }
 }
@@ -192,7 +218,11 @@ impl Receipts for MysqlReceipts {
     }
 
     fn find<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>> {
-        Box::pin(self.find(operations))
+        Box::pin(self.find(operations, BODIES))
+    }
+
+    fn heads<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>> {
+        Box::pin(self.find(operations, NO_BODY))
     }
 
     fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Sealing, StoreError>> {
@@ -213,13 +243,35 @@ impl Receipts for MysqlReceipts {
 
     fn purge<'a>(&'a self, rows: &'a [(OperationId, Fence)]) -> BoxFuture<'a, Result<u64, StoreError>> {
         Box::pin(async move {
-            let mut gone = 0;
-            for (operation, fence) in rows {
-                let sql = "DELETE FROM hapax_receipt WHERE operation = ? AND fence = ?";
-                let query = sqlx::query(sql).bind(operation.to_string()).bind(stored(*fence)?);
-                gone += self.run("cannot purge receipts", query).await?;
+            if rows.is_empty() {
+                return Ok(0);
             }
-            Ok(gone)
+            // MariaDB finds rows by a list of pairs only by reading all of them.
+            let (ids, pairs) = (vec!["?"; rows.len()].join(", "), vec!["(?, ?)"; rows.len()].join(", "));
+            let sql =
+                format!("DELETE FROM hapax_receipt WHERE operation IN ({ids}) AND (operation, fence) IN ({pairs})");
+            let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+            for (operation, _) in rows {
+                query = query.bind(operation.to_string());
+            }
+            for (operation, fence) in rows {
+                query = query.bind(operation.to_string()).bind(stored(*fence)?);
+            }
+            self.run("cannot purge receipts", query).await
+        })
+    }
+
+    fn number<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<i64, StoreError>> {
+        Box::pin(async move {
+            let doing = "cannot count";
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()));
+            let row = timeout(LONG_PATIENCE, query.fetch_one(&self.pool)).await;
+            let row = row.map_err(|_| silent(doing, &self.label))?;
+            let row = row.map_err(|error| match error {
+                sqlx::Error::RowNotFound => no_number(&self.label),
+                other => explain(&other, doing, &self.label),
+            })?;
+            row.try_get(0).map_err(|_| no_number(&self.label))
         })
     }
 
@@ -227,7 +279,7 @@ impl Receipts for MysqlReceipts {
         Box::pin(async move {
             let doing = "cannot read receipts";
             let query = sqlx::query("SELECT MAX(fence) AS fence FROM hapax_receipt");
-            let row = timeout(PATIENCE, query.fetch_one(&self.pool)).await;
+            let row = timeout(LONG_PATIENCE, query.fetch_one(&self.pool)).await;
             let row = row.map_err(|_| silent(doing, &self.label))?;
             let fence = row.and_then(|row| row.try_get::<Option<i64>, _>("fence"));
             let fence = fence.map_err(|error| explain(&error, doing, &self.label))?;
@@ -248,6 +300,13 @@ fn raw(row: &MySqlRow) -> Result<Raw, sqlx::Error> {
         at_ms: row.try_get("at_ms")?,
         now_ms: row.try_get("now_ms")?,
     })
+}
+
+/// The server's number of an error; 0 if it is not the server's.
+fn number(error: &sqlx::Error) -> u16 {
+    let db = error.as_database_error();
+    let db = db.and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>());
+    db.map_or(0, sqlx::mysql::MySqlDatabaseError::number)
 }
 
 fn silent(doing: &str, label: &str) -> StoreError {
@@ -273,11 +332,9 @@ fn explain(error: &sqlx::Error, doing: &str, label: &str) -> StoreError {
             format!("{doing}: the connection to {label} failed: {error}{hint}"),
         );
     };
-    let number = db
-        .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-        .map_or(0, |error| error.number());
+    let number = number(error);
     let (kind, next) = match number {
-        1146 | 1305 => return not_installed(label),
+        1146 | 1305 if db.message().contains("hapax_receipt") => return not_installed(label),
         1290 | 1792 | 1836 => return read_only(label),
         1205 => (
             StoreErrorKind::Unavailable,

@@ -1,6 +1,7 @@
 //! Receipts in PostgreSQL. Every statement works through a pooler in transaction mode.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind};
 use hapax_store::postgres::connect_plainly;
@@ -10,8 +11,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 use super::{
-    CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, MAX_BODY_BYTES, PATIENCE, Raw, Receipt, Receipts, Sealing,
-    check_version, invalid, not_installed, read_only, sealing, stored,
+    BODIES, CONNECTIONS, Dialect, Installed, LOCK_TIMEOUT, LONG_PATIENCE, NO_BODY, PATIENCE, Raw, Receipt, Receipts,
+    Sealing, check_version, invalid, no_function, no_number, not_installed, read_only, sealing, stored,
 };
 
 type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -53,6 +54,8 @@ pub(super) async fn install(url: &str) -> Result<Installed, StoreError> {
 /// What is there.
 struct There {
     version: Option<i64>,
+    /// The function is there.
+    callable: bool,
     schemas: Option<String>,
 }
 
@@ -81,6 +84,7 @@ async fn look(client: &Client, label: &str) -> Result<There, StoreError> {
     };
     Ok(There {
         version,
+        callable: row.get("callable"),
         schemas: row.get("schemas"),
     })
 }
@@ -96,6 +100,9 @@ impl PostgresReceipts {
             )));
         }
         check_version(there.version, &label, false)?;
+        if !there.callable {
+            return Err(no_function("the function hapax_receipt", &label));
+        }
         Ok(Self {
             url: url.to_owned(),
             label,
@@ -106,12 +113,22 @@ impl PostgresReceipts {
 
     /// Runs one statement in a transaction of its own.
     async fn run(&self, doing: &str, sql: &str, params: Params<'_>) -> Result<Vec<Row>, StoreError> {
+        self.run_within(PATIENCE, doing, sql, params).await
+    }
+
+    async fn run_within(
+        &self,
+        patience: Duration,
+        doing: &str,
+        sql: &str,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
         let _place = self
             .places
             .acquire()
             .await
             .map_err(|_| invalid("the receipts are closed"))?;
-        let done = timeout(PATIENCE, async {
+        let done = timeout(patience, async {
             let mut client = self.client().await?;
             let failed = |error: tokio_postgres::Error| explain(&error, doing, &self.label);
             let transaction = client.transaction().await.map_err(failed)?;
@@ -124,7 +141,7 @@ impl PostgresReceipts {
         let (rows, client) = match done.await {
             Ok(done) => done?,
             Err(_) => {
-                let (label, limit) = (&self.label, PATIENCE.as_secs());
+                let (label, limit) = (&self.label, patience.as_secs());
                 let message = format!("{doing}: {label} did not answer within {limit} s");
                 return Err(StoreError::new(StoreErrorKind::Unavailable, message));
             }
@@ -150,10 +167,9 @@ impl PostgresReceipts {
         rows.iter().map(|row| raw(row).receipt(&self.label)).collect()
     }
 
-    async fn find(&self, operations: &[OperationId]) -> Result<Vec<Receipt>, StoreError> {
+    async fn find(&self, operations: &[OperationId], limit: i64) -> Result<Vec<Receipt>, StoreError> {
         let ids: Vec<String> = operations.iter().map(OperationId::to_string).collect();
-        let limit = MAX_BODY_BYTES as i32;
-        let params: Params<'_> = &[(&ids, Type::TEXT_ARRAY), (&limit, Type::INT4)];
+        let params: Params<'_> = &[(&ids, Type::TEXT_ARRAY), (&limit, Type::INT8)];
         self.rows("cannot look for a receipt", include_str!("postgres/find.sql"), params)
             .await
     }
@@ -163,7 +179,7 @@ impl PostgresReceipts {
         let params: Params<'_> = &[(&id, Type::TEXT), (&number, Type::INT8)];
         self.run("cannot seal an operation", include_str!("postgres/seal.sql"), params)
             .await?;
-        let row = self.find(&[operation]).await?.pop();
+        let row = self.find(&[operation], BODIES).await?.pop();
         sealing(row, fence, &self.label)
     }
 }
@@ -174,7 +190,11 @@ impl Receipts for PostgresReceipts {
     }
 
     fn find<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>> {
-        Box::pin(self.find(operations))
+        Box::pin(self.find(operations, BODIES))
+    }
+
+    fn heads<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>> {
+        Box::pin(self.find(operations, NO_BODY))
     }
 
     fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Sealing, StoreError>> {
@@ -200,11 +220,21 @@ impl Receipts for PostgresReceipts {
         })
     }
 
+    fn number<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<i64, StoreError>> {
+        Box::pin(async move {
+            let rows = self.run_within(LONG_PATIENCE, "cannot count", sql, &[]).await?;
+            let number = rows.first().and_then(|row| match row.try_get::<_, i64>(0) {
+                Ok(number) => Some(number),
+                Err(_) => row.try_get::<_, i32>(0).ok().map(i64::from),
+            });
+            number.ok_or_else(|| no_number(&self.label))
+        })
+    }
+
     fn highest_fence(&self) -> BoxFuture<'_, Result<Option<Fence>, StoreError>> {
         Box::pin(async move {
-            let rows = self
-                .run("cannot read receipts", include_str!("postgres/highest.sql"), &[])
-                .await?;
+            let sql = include_str!("postgres/highest.sql");
+            let rows = self.run_within(LONG_PATIENCE, "cannot read receipts", sql, &[]).await?;
             let highest: Option<i64> = rows.first().and_then(|row| row.get("fence"));
             Ok(highest.map(|fence| Fence::new(fence.unsigned_abs())))
         })
@@ -234,7 +264,7 @@ fn explain(error: &tokio_postgres::Error, doing: &str, label: &str) -> StoreErro
     if code == "25006" {
         return read_only(label);
     }
-    if matches!(code, "42P01" | "42883") {
+    if matches!(code, "42P01" | "42883") && said.contains("hapax_receipt") {
         return not_installed(label);
     }
     let (kind, next) = match (code, &code[..2]) {

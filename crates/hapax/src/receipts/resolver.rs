@@ -1,25 +1,97 @@
 //! What receipts say of an operation whose outcome is not known.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use hapax_core::{Answer, BoxFuture, Fence, NotKept, OperationId, Outcome, Record, StoreError};
+use hapax_core::{Answer, BoxFuture, Fence, Name, NotKept, Operation, OperationId, Outcome, Record, StoreError};
 
 use super::{Body, Receipt, Receipts, Sealing};
 use crate::resolver::{Found, ResolveError, Resolver, Sealer};
 
-/// Finds out by receipts, and where there is none makes sure that there never will be. Its "not found" therefore counts
-/// at once.
+/// Whether the backend writes a receipt of each operation that has an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Written {
+    /// It does: somebody says so. What is without one did not happen.
+    Required,
+    /// It does once one was seen, unless an operation was answered and left none. Until then, and from then on, the lack
+    /// of one proves nothing.
+    #[default]
+    IfSeen,
+}
+
+/// Finds out by receipts, and where there is none makes sure that there never will be, if that proves anything
+/// ([`Written`]). Its "not found" therefore counts at once.
 ///
-/// It is both: the [`Resolver`] that a runner asks, and the [`Sealer`] of a route.
+/// It is both: the [`Resolver`] that a runner asks, and the [`Sealer`] of a route; one for each name of operations. A
+/// [`ReceiptKeeper`](super::ReceiptKeeper) sees whether their receipts are there.
 #[derive(Clone)]
-pub struct ReceiptResolver(Arc<dyn Receipts>);
+pub struct ReceiptResolver {
+    receipts: Arc<dyn Receipts>,
+    witness: Arc<Witness>,
+}
+
+/// What is known of the backend's habits.
+struct Witness {
+    name: Name,
+    written: Written,
+    seen: AtomicBool,
+    missed: AtomicBool,
+    /// Operations that the backend answered, until somebody looks whether they left a receipt.
+    answered: Mutex<Vec<Operation>>,
+}
+
+/// Answers that are looked at in one turn. More are not: a habit shows in some.
+pub(super) const LOOKED_AT: usize = 128;
 
 impl ReceiptResolver {
-    /// By the receipts of this database.
+    /// For the operations of this name, by the receipts of this database.
     #[must_use]
-    pub fn new(receipts: Arc<dyn Receipts>) -> Self {
-        Self(receipts)
+    pub fn new(receipts: Arc<dyn Receipts>, name: Name, written: Written) -> Self {
+        Self {
+            receipts,
+            witness: Arc::new(Witness {
+                name,
+                written,
+                seen: AtomicBool::new(false),
+                missed: AtomicBool::new(false),
+                answered: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Why the lack of a receipt proves nothing; `None` if it proves that the operation did not happen.
+    fn doubt(&self) -> Option<&'static str> {
+        let witness = &self.witness;
+        match (
+            witness.written,
+            witness.seen.load(Relaxed),
+            witness.missed.load(Relaxed),
+        ) {
+            (Written::Required, _, _) | (Written::IfSeen, true, false) => None,
+            (Written::IfSeen, _, true) => Some("others of this name were answered and left none"),
+            (Written::IfSeen, false, false) => Some("none of this name was seen yet"),
+        }
+    }
+
+    /// Whose receipts.
+    pub(super) fn of(&self) -> &Name {
+        &self.witness.name
+    }
+
+    /// A receipt of this name was seen.
+    pub(super) fn saw(&self) {
+        self.witness.seen.store(true, Relaxed);
+    }
+
+    /// One was answered and left no receipt. Says whether it is the first.
+    pub(super) fn missed(&self) -> bool {
+        !self.witness.missed.swap(true, Relaxed)
+    }
+
+    /// Operations that were answered since it was last asked.
+    pub(super) fn take_answered(&self) -> Vec<Operation> {
+        std::mem::take(&mut self.witness.answered.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -36,16 +108,21 @@ impl Resolver for ReceiptResolver {
 impl Sealer for ReceiptResolver {
     fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Found, ResolveError>> {
         Box::pin(async move {
-            let sealing = self.0.seal(operation, fence).await.map_err(cannot)?;
+            if let Some(doubt) = self.doubt() {
+                let found = self.look(operation).await?;
+                let saw = format!("no receipt, which proves nothing: {doubt}");
+                return Ok(found.unwrap_or(Found::CannotSay { saw }));
+            }
+            let sealing = self.receipts.seal(operation, fence).await.map_err(cannot)?;
             Ok(match sealing {
                 Sealing::Sealed => Found::NotFound {
                     saw: format!("no receipt; sealed up to fence {fence}"),
                 },
                 Sealing::Committed(receipt) => done(receipt),
-                Sealing::Later(later) => Found::CannotSay {
-                    saw: format!(
-                        "sealed up to fence {later} already, which this record (fence {fence}) does not know of"
-                    ),
+                // The record is older than the seal: it was restored, or read a while ago. An amendment is guarded by
+                // its fence.
+                Sealing::Later(later) => Found::NotFound {
+                    saw: format!("no receipt; sealed up to fence {later} already"),
                 },
             })
         })
@@ -53,9 +130,20 @@ impl Sealer for ReceiptResolver {
 
     fn look(&self, operation: OperationId) -> BoxFuture<'_, Result<Option<Found>, ResolveError>> {
         Box::pin(async move {
-            let rows = self.0.find(&[operation]).await.map_err(cannot)?;
-            Ok(rows.into_iter().find(|row| !row.sealed).map(done))
+            let rows = self.receipts.find(&[operation]).await.map_err(cannot)?;
+            let receipt = rows.into_iter().find(|row| !row.sealed);
+            if receipt.is_some() {
+                self.saw();
+            }
+            Ok(receipt.map(done))
         })
+    }
+
+    fn answered(&self, operation: &Operation) {
+        let mut answered = self.witness.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered.len() < LOOKED_AT {
+            answered.push(operation.clone());
+        }
     }
 }
 

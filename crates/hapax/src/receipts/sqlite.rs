@@ -7,8 +7,8 @@ use hapax_core::{BoxFuture, Fence, OperationId, StoreError, StoreErrorKind};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::{
-    Dialect, Installed, LOCK_TIMEOUT, MAX_BODY_BYTES, Raw, Receipt, Receipts, Sealing, check_version, corrupt, invalid,
-    read_only, sealing, stored,
+    BODIES, Dialect, Installed, LOCK_TIMEOUT, NO_BODY, Raw, Receipt, Receipts, Sealing, check_version, corrupt,
+    invalid, no_function, no_number, not_installed, read_only, sealing, stored,
 };
 
 const COLUMNS: &str = "operation, fence, sealed, status, content_type, length(CAST(body AS BLOB)) AS bytes, at AS at_ms, \
@@ -101,10 +101,24 @@ impl SqliteReceipts {
             let label = label(&path);
             let connection = open(&path, &label)?;
             check_version(version(&connection, &label)?, &label, false)?;
+            let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name = 'hapax_receipt_guard'";
+            match connection.query_row(sql, [], |row| row.get(0)) {
+                Ok(0) => return Err(no_function("the trigger hapax_receipt_guard", &label)),
+                Ok(_) => {}
+                Err(error) => return Err(explain(&error, "cannot look for receipts", &label)),
+            }
             let connection = Mutex::new(connection);
             Ok(Self(Arc::new(File { label, connection })))
         })
         .await
+    }
+
+    fn find<'a>(&self, operations: &[OperationId], limit: i64) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>> {
+        let ids: Vec<String> = operations.iter().map(OperationId::to_string).collect();
+        self.with("cannot look for a receipt", move |connection, label| {
+            let found = ids.iter().map(|id| find(connection, id, limit, label));
+            found.filter_map(Result::transpose).collect()
+        })
     }
 
     fn with<'a, T: Send + 'static>(
@@ -140,12 +154,15 @@ impl From<StoreError> for Fault {
     }
 }
 
-fn find(connection: &Connection, id: &str, label: &str) -> Result<Option<Receipt>, Fault> {
+fn find(connection: &Connection, id: &str, limit: i64, label: &str) -> Result<Option<Receipt>, Fault> {
     let sql = format!(
-        "SELECT {COLUMNS}, CASE WHEN length(CAST(body AS BLOB)) <= {MAX_BODY_BYTES} THEN CAST(body AS BLOB) END AS body \
+        "SELECT {COLUMNS}, CASE WHEN length(CAST(body AS BLOB)) <= ?2 THEN CAST(body AS BLOB) END AS body \
          FROM hapax_receipt WHERE operation = ?1"
     );
-    let raw = connection.prepare_cached(&sql)?.query_row([id], raw).optional()?;
+    let raw = connection
+        .prepare_cached(&sql)?
+        .query_row(params![id, limit], raw)
+        .optional()?;
     Ok(raw.map(|raw| raw.receipt(label)).transpose()?)
 }
 
@@ -155,11 +172,11 @@ impl Receipts for SqliteReceipts {
     }
 
     fn find<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>> {
-        let ids: Vec<String> = operations.iter().map(OperationId::to_string).collect();
-        self.with("cannot look for a receipt", move |connection, label| {
-            let found = ids.iter().map(|id| find(connection, id, label));
-            found.filter_map(Result::transpose).collect()
-        })
+        self.find(operations, BODIES)
+    }
+
+    fn heads<'a>(&'a self, operations: &'a [OperationId]) -> BoxFuture<'a, Result<Vec<Receipt>, StoreError>> {
+        self.find(operations, NO_BODY)
     }
 
     fn seal(&self, operation: OperationId, fence: Fence) -> BoxFuture<'_, Result<Sealing, StoreError>> {
@@ -167,7 +184,7 @@ impl Receipts for SqliteReceipts {
             let (id, number) = (operation.to_string(), stored(fence)?);
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute(include_str!("sqlite/seal.sql"), params![id, number])?;
-            let row = find(&transaction, &id, label)?;
+            let row = find(&transaction, &id, BODIES, label)?;
             transaction.commit()?;
             Ok(sealing(row, fence, label)?)
         })
@@ -196,6 +213,19 @@ impl Receipts for SqliteReceipts {
             }
             transaction.commit()?;
             Ok(gone as u64)
+        })
+    }
+
+    fn number<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<i64, StoreError>> {
+        let sql = sql.to_owned();
+        self.with("cannot count", move |connection, label| {
+            let number = connection.query_row(&sql, [], |row| row.get(0));
+            number.map_err(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows | rusqlite::Error::InvalidColumnType(..) => {
+                    no_number(label).into()
+                }
+                other => Fault::Sqlite(other),
+            })
         })
     }
 
@@ -240,6 +270,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 pub(crate) fn explain(error: &rusqlite::Error, doing: &str, label: &str) -> StoreError {
+    if error.to_string().contains("no such table: hapax_receipt") {
+        return not_installed(label);
+    }
     let Some(code) = error.sqlite_error_code() else {
         return StoreError::new(StoreErrorKind::Corrupt, format!("{doing}: {label}: {error}"));
     };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::FutureExt;
 use hapax_core::policy::{FailureClass, Health};
-use hapax_core::{Claim, Finish, Input, Lease, Record, Starter, State, Timestamp};
+use hapax_core::{AfterFailure, Claim, Finish, Input, Lease, Operation, Record, Starter, State, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ use crate::engine::drive::Drive;
 use crate::engine::gate::Youth;
 use crate::engine::{Ended, Inner, Reply, Run};
 use crate::event::Event;
-use crate::retry::{NotAdmitted, Permit, timed_out};
+use crate::retry::{Destination, NotAdmitted, Permit, timed_out};
 
 pub(super) struct Attempt {
     pub(super) inner: Arc<Inner>,
@@ -87,7 +87,11 @@ impl Attempt {
         };
         drive.perform(lease, attempt).await;
         if let Ok(Ok(Reply::Ran((ending, _)))) = told.try_recv() {
-            inner.tell(&record, lease, ending);
+            inner.tell(&record.operation, lease.tries, ending);
+            if ending == Ending::Ended && record.group.is_some() {
+                // The turn of the next one of its group may have come.
+                inner.alarm.set(Duration::ZERO);
+            }
         }
     }
 }
@@ -123,56 +127,90 @@ async fn attempt(
     permit: Option<Permit>,
 ) -> Ended<Ending> {
     let handling = &handled.handling;
-    let policy = handling.destination.policy();
-    let (operation, tries) = (run.operation.clone(), run.tries);
-    let attempted = match input {
-        Some(input) => {
-            // The handler itself may panic before it gives its future.
-            let work = AssertUnwindSafe(async { (handled.handler)(run, input).await }).catch_unwind();
-            timeout(policy.limits.per_try, work).await
-        }
-        // The store gives no work without input.
-        None => Ok(Ok(Attempted::Failed(Failure::new(
-            FailureClass::Final,
-            "no input is stored",
-        )))),
-    };
-    let (attempted, health) = match attempted {
-        Ok(Ok(attempted)) => {
-            let health = health(&attempted);
-            (attempted, health)
-        }
-        Ok(Err(_)) => {
-            inner.emit(&Event::Panicked { operation: &operation });
-            let failure = Failure::new(FailureClass::Ambiguous, "the handler panicked");
-            (Attempted::Failed(failure), Health::Ignored)
-        }
-        Err(_) => {
-            let text = timed_out(policy.limits.per_try);
-            let failure = Failure::new(FailureClass::Ambiguous, &text);
-            (Attempted::Failed(failure), Health::Failure)
-        }
-    };
-    let probe = permit.as_ref().is_some_and(Permit::is_probe);
-    if let Some(permit) = permit {
-        permit.report(health);
-    }
-    let situation = Situation {
-        policy,
+    let trial = Trial {
+        operation: run.operation.clone(),
+        tries: run.tries,
+        destination: handling.destination.clone(),
         after_failure: handling.run.after_failure,
-        tries,
-        age: inner.store_time().map_or(Duration::ZERO, |now| now.since(since)),
-        probe,
-        random: handling.destination.random(),
+        probe: permit.as_ref().is_some_and(Permit::is_probe),
+        permit,
     };
-    let (finish, reply) = situation.end(attempted);
+    let work = async {
+        match input {
+            Some(input) => (handled.handler)(run, input).await,
+            // The store gives no work without input.
+            None => Attempted::Failed(Failure::new(FailureClass::Final, "no input is stored")),
+        }
+    };
+    let (finish, reply) = trial.judge(&inner, work, async || Some(since)).await;
     Ended { finish, reply }
+}
+
+/// A run to be judged by the policy of what it calls.
+pub(crate) struct Trial {
+    pub(crate) operation: Operation,
+    /// Starts so far that count, this one included.
+    pub(crate) tries: u32,
+    pub(crate) destination: Destination,
+    pub(crate) after_failure: AfterFailure,
+    /// Whether an ambiguous end is forgiven, since the run takes the risk for all.
+    pub(crate) probe: bool,
+    pub(crate) permit: Option<Permit>,
+}
+
+impl Trial {
+    /// Lets the work run to its end, or its time, or its panic. `since` tells when it got into the schedule, and is
+    /// only asked after a failure.
+    pub(crate) async fn judge(
+        self,
+        inner: &Inner,
+        work: impl Future<Output = Attempted>,
+        since: impl AsyncFnOnce() -> Option<Timestamp>,
+    ) -> (Finish, Ending) {
+        let policy = self.destination.policy();
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let (attempted, health) = match timeout(policy.limits.per_try, work).await {
+            Ok(Ok(attempted)) => {
+                let health = health(&attempted);
+                (attempted, health)
+            }
+            Ok(Err(_)) => {
+                let operation = &self.operation;
+                inner.emit(&Event::Panicked { operation });
+                let failure = Failure::new(FailureClass::Ambiguous, "the handler panicked");
+                (Attempted::Failed(failure), Health::Ignored)
+            }
+            Err(_) => {
+                let text = timed_out(policy.limits.per_try);
+                let failure = Failure::new(FailureClass::Ambiguous, &text);
+                (Attempted::Failed(failure), Health::Failure)
+            }
+        };
+        if let Some(permit) = self.permit {
+            permit.report(health);
+        }
+        let age = match attempted {
+            Attempted::Done(_) | Attempted::Later { .. } => None,
+            Attempted::Failed(_) | Attempted::Repeat(_) => since().await,
+        };
+        let age = age.and_then(|since| Some(inner.store_time()?.since(since)));
+        let situation = Situation {
+            policy,
+            after_failure: self.after_failure,
+            tries: self.tries,
+            age: age.unwrap_or_default(),
+            probe: self.probe,
+            random: self.destination.random(),
+        };
+        situation.end(attempted)
+    }
 }
 
 /// What a run says about its destination.
 fn health(attempted: &Attempted) -> Health {
     match attempted {
         Attempted::Done(_) => Health::Success,
+        Attempted::Later { .. } => Health::Ignored,
         Attempted::Failed(failure) | Attempted::Repeat(failure) => match (failure.class, &failure.answer) {
             // The other side answered, and meant it.
             (FailureClass::Final, _) => Health::Success,
@@ -184,17 +222,18 @@ fn health(attempted: &Attempted) -> Health {
 }
 
 impl Inner {
-    fn tell(&self, record: &Record, lease: Lease, ending: Ending) {
-        let operation = &record.operation;
+    /// Tells of a run's end once it is durable.
+    pub(crate) fn tell(&self, operation: &Operation, tries: u32, ending: Ending) {
         match ending {
             Ending::Ended => {}
+            Ending::Later { after } => self.alarm.set(after),
             Ending::Retried { class, after } => {
                 self.alarm.set(after);
                 self.emit(&Event::Retried {
                     operation,
                     class,
                     after,
-                    tries: lease.tries,
+                    tries,
                 });
             }
             Ending::Died(reason) => self.emit(&Event::Died { operation, reason }),

@@ -9,38 +9,49 @@ use super::{Attempted, Failure};
 
 /// What a failure is judged by.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Situation<'a> {
-    pub(super) policy: &'a RetryPolicy,
-    pub(super) after_failure: AfterFailure,
+pub(crate) struct Situation<'a> {
+    pub(crate) policy: &'a RetryPolicy,
+    pub(crate) after_failure: AfterFailure,
     /// Starts so far that count, this one included.
-    pub(super) tries: u32,
+    pub(crate) tries: u32,
     /// How long the record has been in the schedule.
-    pub(super) age: Duration,
+    pub(crate) age: Duration,
     /// Whether the run was a breaker's probe.
-    pub(super) probe: bool,
-    pub(super) random: u64,
+    pub(crate) probe: bool,
+    pub(crate) random: u64,
 }
 
 /// What a run comes to, beside its finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// Done, or unknown.
     Ended,
     /// It will be run again.
     Retried { class: FailureClass, after: Duration },
+    /// It waits for something else.
+    Later { after: Duration },
     /// It will not.
     Died(DeadReason),
 }
 
 impl Situation<'_> {
     /// How a run ends.
-    pub(super) fn end(&self, attempted: Attempted) -> (Finish, Ending) {
+    pub(crate) fn end(&self, attempted: Attempted) -> (Finish, Ending) {
         match attempted {
             Attempted::Done(outcome) => (Finish::Done(outcome), Ending::Ended),
             Attempted::Failed(failure) => self.fail(failure),
             Attempted::Repeat(failure) => {
                 let after_failure = AfterFailure::Retry;
                 Self { after_failure, ..*self }.fail(failure)
+            }
+            Attempted::Later { after, why } => {
+                let after = after.max(SHORTEST);
+                let finish = Finish::Release {
+                    after,
+                    counts: false,
+                    last_error: why,
+                };
+                (finish, Ending::Later { after })
             }
         }
     }

@@ -29,6 +29,15 @@ const INSERT_POSTGRES: &str = "INSERT INTO orders (key) VALUES ($1)";
 pub(crate) trait World: Send + Sync + 'static {
     type Database: Database + Clone;
 
+    /// A new database.
+    fn start() -> impl Future<Output = Self> + Send;
+
+    /// Where it is, for another process.
+    fn at(&self) -> &str;
+
+    /// In a database that is there already, as another process would be.
+    fn join(at: &str) -> impl Future<Output = Self> + Send;
+
     fn database(&self) -> Self::Database;
     fn engine(&self) -> &Engine;
     fn joint(&self) -> Joint;
@@ -77,14 +86,30 @@ fn engine(store: impl Store) -> Engine {
     Engine::new(store, EngineOptions::default(), ())
 }
 
-pub(crate) struct TokioPostgresWorld {
-    pub pool: deadpool_postgres::Pool,
-    pub engine: Engine,
-    pub joint: Joint,
-    pub database: hapax_testbed::Database,
+/// What goes with the world that made it.
+type Home = Option<Box<dyn std::any::Any + Send + Sync>>;
+
+fn postgres() -> (Home, String) {
+    let database = Postgres::shared().database();
+    let at = database.url().to_owned();
+    (Some(Box::new(database)), at)
 }
 
-pub(crate) fn tokio_postgres_pool(url: &str) -> deadpool_postgres::Pool {
+fn sqlite() -> (Home, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().join("shop.db").to_str().unwrap().to_owned();
+    (Some(Box::new(directory)), at)
+}
+
+pub(crate) struct TokioPostgresWorld {
+    pool: deadpool_postgres::Pool,
+    engine: Engine,
+    joint: Joint,
+    at: String,
+    _home: Home,
+}
+
+fn tokio_postgres_pool(url: &str) -> deadpool_postgres::Pool {
     let config = url.parse().unwrap();
     let manager = deadpool_postgres::Manager::new(config, ::tokio_postgres::NoTls);
     deadpool_postgres::Pool::builder(manager)
@@ -93,7 +118,7 @@ pub(crate) fn tokio_postgres_pool(url: &str) -> deadpool_postgres::Pool {
         .unwrap()
 }
 
-pub(crate) fn tokio_postgres_database(pool: deadpool_postgres::Pool) -> TokioPostgres<Client> {
+fn tokio_postgres_database(pool: deadpool_postgres::Pool) -> TokioPostgres<Client> {
     TokioPostgres::new(
         move || {
             let pool = pool.clone();
@@ -110,23 +135,29 @@ async fn postgres_store(url: &str) -> (Engine, Joint) {
     (engine(store), joint)
 }
 
-impl TokioPostgresWorld {
-    pub(crate) async fn start() -> Self {
-        let database = Postgres::shared().database();
-        let (engine, joint) = postgres_store(database.url()).await;
-        let pool = tokio_postgres_pool(database.url());
-        pool.get().await.unwrap().batch_execute(TABLE).await.unwrap();
-        Self {
-            pool,
-            engine,
-            joint,
-            database,
-        }
-    }
-}
-
 impl World for TokioPostgresWorld {
     type Database = TokioPostgres<Client>;
+
+    async fn start() -> Self {
+        let (_home, at) = postgres();
+        let world = Self::on(&at).await;
+        Self { _home, ..world }
+    }
+
+    fn at(&self) -> &str {
+        &self.at
+    }
+
+    async fn join(at: &str) -> Self {
+        let (engine, joint) = postgres_store(at).await;
+        Self {
+            pool: tokio_postgres_pool(at),
+            engine,
+            joint,
+            at: at.to_owned(),
+            _home: None,
+        }
+    }
 
     fn database(&self) -> Self::Database {
         tokio_postgres_database(self.pool.clone())
@@ -159,31 +190,73 @@ impl World for TokioPostgresWorld {
     }
 }
 
+impl TokioPostgresWorld {
+    /// In an empty database.
+    pub(crate) async fn on(at: &str) -> Self {
+        let world = Self::join(at).await;
+        world.execute(TABLE).await;
+        world
+    }
+
+    /// Runs SQL from outside.
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.pool.get().await.unwrap().batch_execute(sql).await.unwrap();
+    }
+
+    /// The one number that it gives.
+    pub(crate) async fn query_one(&self, sql: &str) -> i32 {
+        let client = self.pool.get().await.unwrap();
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// The same database by way of a pooler in transaction mode: nothing stays prepared.
+    pub(crate) fn through(&self, url: &str) -> Atomic<TokioPostgres<Client>> {
+        let pool = tokio_postgres_pool(url);
+        let database = TokioPostgres::new(
+            move || {
+                let pool = pool.clone();
+                async move { pool.get().await }
+            },
+            |client: &Client| client,
+        );
+        let joint = self.joint.clone().prepared(false);
+        Atomic::new(&self.engine, joint, database, AtomicOptions::default()).unwrap()
+    }
+}
+
 pub(crate) struct SqlxPostgresWorld {
     pool: sqlx::PgPool,
     engine: Engine,
     joint: Joint,
-    _database: hapax_testbed::Database,
-}
-
-impl SqlxPostgresWorld {
-    pub(crate) async fn start() -> Self {
-        let database = Postgres::shared().database();
-        let (engine, joint) = postgres_store(database.url()).await;
-        let options = sqlx::postgres::PgPoolOptions::new().max_connections(POOL as u32);
-        let pool = options.connect(database.url()).await.unwrap();
-        sqlx::query(TABLE).execute(&pool).await.unwrap();
-        Self {
-            pool,
-            engine,
-            joint,
-            _database: database,
-        }
-    }
+    at: String,
+    _home: Home,
 }
 
 impl World for SqlxPostgresWorld {
     type Database = sqlx::PgPool;
+
+    async fn start() -> Self {
+        let (_home, at) = postgres();
+        let world = Self::join(&at).await;
+        sqlx::query(TABLE).execute(&world.pool).await.unwrap();
+        Self { _home, ..world }
+    }
+
+    fn at(&self) -> &str {
+        &self.at
+    }
+
+    async fn join(at: &str) -> Self {
+        let (engine, joint) = postgres_store(at).await;
+        let options = sqlx::postgres::PgPoolOptions::new().max_connections(POOL as u32);
+        Self {
+            pool: options.connect(at).await.unwrap(),
+            engine,
+            joint,
+            at: at.to_owned(),
+            _home: None,
+        }
+    }
 
     fn database(&self) -> sqlx::PgPool {
         self.pool.clone()
@@ -217,33 +290,40 @@ pub(crate) struct SqlxSqliteWorld {
     pool: sqlx::SqlitePool,
     engine: Engine,
     joint: Joint,
-    _directory: tempfile::TempDir,
-}
-
-impl SqlxSqliteWorld {
-    pub(crate) async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("shop.db");
-        let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
-        let joint = store.joint();
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full);
-        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(POOL as u32);
-        let pool = pool.connect_with(options).await.unwrap();
-        sqlx::query(TABLE).execute(&pool).await.unwrap();
-        Self {
-            pool,
-            engine: engine(store),
-            joint,
-            _directory: directory,
-        }
-    }
+    at: String,
+    _home: Home,
 }
 
 impl World for SqlxSqliteWorld {
     type Database = sqlx::SqlitePool;
+
+    async fn start() -> Self {
+        let (_home, at) = sqlite();
+        let world = Self::join(&at).await;
+        sqlx::query(TABLE).execute(&world.pool).await.unwrap();
+        Self { _home, ..world }
+    }
+
+    fn at(&self) -> &str {
+        &self.at
+    }
+
+    async fn join(at: &str) -> Self {
+        let store = SqliteStore::open(at, SqliteOptions::default()).unwrap();
+        let joint = store.joint();
+        let options = SqliteConnectOptions::new()
+            .filename(at)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full);
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(POOL as u32);
+        Self {
+            pool: pool.connect_with(options).await.unwrap(),
+            engine: engine(store),
+            joint,
+            at: at.to_owned(),
+            _home: None,
+        }
+    }
 
     fn database(&self) -> sqlx::SqlitePool {
         self.pool.clone()
@@ -280,27 +360,35 @@ pub(crate) struct RusqliteWorld {
     database: Rusqlite,
     engine: Engine,
     joint: Joint,
-    directory: tempfile::TempDir,
-}
-
-impl RusqliteWorld {
-    pub(crate) async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("shop.db");
-        let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
-        let joint = store.joint();
-        rusqlite::Connection::open(&path).unwrap().execute_batch(TABLE).unwrap();
-        Self {
-            database: Rusqlite::open(&path).unwrap(),
-            engine: engine(store),
-            joint,
-            directory,
-        }
-    }
+    at: String,
+    _home: Home,
 }
 
 impl World for RusqliteWorld {
     type Database = Rusqlite;
+
+    async fn start() -> Self {
+        let (_home, at) = sqlite();
+        let world = Self::join(&at).await;
+        rusqlite::Connection::open(&at).unwrap().execute_batch(TABLE).unwrap();
+        Self { _home, ..world }
+    }
+
+    fn at(&self) -> &str {
+        &self.at
+    }
+
+    async fn join(at: &str) -> Self {
+        let store = SqliteStore::open(at, SqliteOptions::default()).unwrap();
+        let joint = store.joint();
+        Self {
+            database: Rusqlite::open(at).unwrap(),
+            engine: engine(store),
+            joint,
+            at: at.to_owned(),
+            _home: None,
+        }
+    }
 
     fn database(&self) -> Rusqlite {
         self.database.clone()
@@ -324,7 +412,7 @@ impl World for RusqliteWorld {
     }
 
     fn orders(&self, key: &str) -> BoxFuture<'static, i64> {
-        let sqlite = rusqlite::Connection::open(self.directory.path().join("shop.db")).unwrap();
+        let sqlite = rusqlite::Connection::open(&self.at).unwrap();
         let counted = sqlite.query_row("SELECT count(*) FROM orders WHERE key = ?", [key], |row| row.get(0));
         let counted = counted.unwrap();
         Box::pin(async move { counted })

@@ -3,22 +3,16 @@
 //! The test waits for lines of the program, never for time to pass.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
+use std::sync::Arc;
 
 use hapax::core::{DeadReason, Key, Name, Operation, Outcome, Record, Scope, State, StateName, Store};
 use hapax::store::sqlite::{SqliteOptions, SqliteStore};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// How long a line may take before the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::program::{Process, Said, example};
+
 /// Heartbeats come three times as often; long enough for a busy machine.
 const LEASE_MS: u32 = 600;
 /// Longer than any process here lives.
@@ -32,17 +26,17 @@ fn a_job_that_kills_its_process_three_times_ends_dead_and_what_ran_beside_it_end
 
     let mut first = service.start(FOR_EVER_MS);
     for key in &letters {
-        first.job(&format!("letter {key} hello"));
+        first.tell(&format!("letter {key} hello"));
     }
-    first.under_way(&letters);
-    first.job("report poison crash");
-    first.dies();
+    under_way(&mut first, &letters);
+    first.tell("report poison crash");
+    assert_eq!(first.dies(), SIGABRT);
     // Its lease is the longest: each time it comes last, beside all the letters.
     for _ in 0..2 {
         let mut again = service.start(FOR_EVER_MS);
-        again.under_way(&letters);
+        under_way(&mut again, &letters);
         again.wait("alone poison");
-        again.dies();
+        assert_eq!(again.dies(), SIGABRT);
     }
     let mut last = service.start(0);
     last.wait("dead poison: poison");
@@ -79,7 +73,7 @@ fn a_job_that_kills_its_process_three_times_ends_dead_and_what_ran_beside_it_end
 struct Service {
     directory: TempDir,
     /// All that its processes said.
-    said: Arc<Mutex<Vec<String>>>,
+    said: Said,
 }
 
 impl Service {
@@ -92,28 +86,11 @@ impl Service {
 
     /// The next process. Sending takes it this long.
     fn start(&self, sending_ms: u32) -> Process {
-        let mut child = Command::new(example("worker"))
+        let mut command = Command::new(example("worker"));
+        command
             .arg(self.directory.path())
-            .args([LEASE_MS, sending_ms].map(|number| number.to_string()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tell, heard) = channel();
-        let (said, stdout) = (Arc::clone(&self.said), BufReader::new(child.stdout.take().unwrap()));
-        thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                said.lock().unwrap().push(line.clone());
-                // Nobody listens to the end of all of them.
-                let _ = tell.send(line);
-            }
-        });
-        Process {
-            stdin: child.stdin.take(),
-            child,
-            heard,
-            said: BTreeSet::new(),
-        }
+            .args([LEASE_MS, sending_ms].map(|number| number.to_string()));
+        Process::start(&mut command, &self.said)
     }
 
     fn lines(&self) -> Vec<String> {
@@ -151,85 +128,11 @@ impl Service {
     }
 }
 
-struct Process {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    heard: Receiver<String>,
-    /// What it has said so far.
-    said: BTreeSet<String>,
-}
-
-impl Process {
-    fn job(&mut self, line: &str) {
-        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    /// Waits for a line.
-    #[track_caller]
-    fn wait(&mut self, line: &str) {
-        self.until(line, |said| said.contains(line));
-    }
-
-    /// Waits until all of these have begun.
-    #[track_caller]
-    fn under_way(&mut self, keys: &BTreeSet<String>) {
-        let begun = |key| move |line: &String| line.starts_with(&format!("started {key}, "));
-        self.until("all begun", |said| keys.iter().all(|key| said.iter().any(begun(key))));
-    }
-
-    #[track_caller]
-    fn until(&mut self, what: &str, found: impl Fn(&BTreeSet<String>) -> bool) {
-        while !found(&self.said) {
-            match self.heard.recv_timeout(PATIENCE) {
-                Ok(line) => self.said.insert(line),
-                Err(error) => panic!("{what}: {error} after {:?}", self.said),
-            };
-        }
-    }
-
-    /// Waits until it has killed itself.
-    #[track_caller]
-    fn dies(mut self) {
-        self.until_it_is_silent();
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.signal(), Some(SIGABRT), "{status}");
-    }
-
-    /// Lets it end in order.
-    #[track_caller]
-    fn ends(mut self) -> ExitStatus {
-        drop(self.stdin.take());
-        self.until_it_is_silent();
-        self.child.wait().unwrap()
-    }
-
-    #[track_caller]
-    fn until_it_is_silent(&mut self) {
-        loop {
-            match self.heard.recv_timeout(PATIENCE) {
-                Ok(line) => self.said.insert(line),
-                Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => panic!("it lives on after {:?}", self.said),
-            };
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // If it has not ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A program of this package's examples, which cargo builds beside its tests.
-fn example(name: &str) -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    // …/deps/this-test
-    let path = tests.ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
-    path
+/// Waits until all of these have begun.
+#[track_caller]
+fn under_way(process: &mut Process, keys: &BTreeSet<String>) {
+    let begun = |key| move |line: &String| line.starts_with(&format!("started {key}, "));
+    process.until("all begun", |said| keys.iter().all(|key| said.iter().any(begun(key))));
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

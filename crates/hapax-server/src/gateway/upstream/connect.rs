@@ -108,6 +108,19 @@ pub(crate) fn client_tls(extra_ca: Option<&Path>) -> Result<Arc<rustls::ClientCo
     Ok(Arc::new(config))
 }
 
+/// TLS that trusts nobody, for a plain upstream: a machine without any certificates can serve one.
+///
+/// # Errors
+/// If the provider lacks the protocol versions.
+pub(crate) fn no_tls() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 /// Makes connections to one target.
 pub(super) struct Connector {
     target: Target,

@@ -10,7 +10,7 @@ use crate::gateway::upstream::{Target, Upstream};
 
 fn probe(config: &str) -> Probe {
     let config: Config = toml::from_str(&format!("request = \"GET /by/{{key}}\"\n{config}")).unwrap();
-    let tls = crate::serve::door::no_tls().unwrap();
+    let tls = crate::gateway::upstream::no_tls().unwrap();
     let upstream = Upstream::new(
         Target::parse("http://127.0.0.1:9").unwrap(),
         tls,

@@ -40,6 +40,17 @@ impl HeldBackend {
         Self { addr, arrived }
     }
 
+    /// Handles each request as it comes, one at a time, for ever.
+    pub(crate) fn serve(self, mut handle: impl FnMut(Held)) {
+        loop {
+            let queue = self.arrived.0.lock().unwrap();
+            let mut queue = self.arrived.1.wait_while(queue, |queue| queue.is_empty()).unwrap();
+            let held = queue.pop_front();
+            drop(queue);
+            held.map(&mut handle);
+        }
+    }
+
     /// Requests that are here and held.
     pub(crate) fn held(&self) -> usize {
         self.arrived.0.lock().unwrap().len()
@@ -95,7 +106,8 @@ impl Held {
         self.say("500 Internal Server Error", "");
     }
 
-    fn say(mut self, status: &str, body: &str) {
+    /// Answers it with this status and body, and closes.
+    pub(crate) fn say(mut self, status: &str, body: &str) {
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()

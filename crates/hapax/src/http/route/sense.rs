@@ -7,6 +7,8 @@ use http::Method;
 use super::Route;
 use crate::http::answer;
 use crate::http::quota::Quota;
+#[cfg(feature = "atomic")]
+use crate::http::route::StoreDown;
 
 /// No run or wait takes longer, and clocks can add it to their time.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -26,6 +28,12 @@ impl Route {
             return Some(format!(
                 "{method} changes nothing, so there is nothing to protect: leave it out"
             ));
+        }
+        #[cfg(feature = "atomic")]
+        if self.transactions.is_some()
+            && let Some(problem) = self.beside_transactions()
+        {
+            return Some(problem);
         }
         if run.lease < Duration::from_millis(100) || run.max_run < run.lease {
             return Some(format!(
@@ -70,5 +78,27 @@ impl Route {
             ));
         }
         None
+    }
+
+    /// What does not go with transactions.
+    #[cfg(feature = "atomic")]
+    fn beside_transactions(&self) -> Option<String> {
+        if !self.required {
+            return Some("atomic without a required key: without a key there is no transaction".into());
+        }
+        let needless = [
+            ("a sealer", self.sealer.is_some()),
+            ("resolvers", !self.resolvers.0.is_empty()),
+            ("a retry policy", self.retry.is_some()),
+            ("respond_async", self.respond_async),
+            (
+                "running unprotected",
+                self.when_store_is_down == StoreDown::RunUnprotected,
+            ),
+        ];
+        let (name, _) = needless.into_iter().find(|(_, there)| *there)?;
+        Some(format!(
+            "atomic with {name}: its transaction says what happened, and only arrivals run it; leave that out"
+        ))
     }
 }

@@ -20,6 +20,9 @@ const IDLE: Duration = Duration::from_secs(30);
 const MOST_IDLE: usize = 16;
 /// Servers limit the messages of one connection.
 const MOST_MESSAGES: u32 = 50;
+/// What to do about a certificate.
+const UNTRUSTED: &str = ": the mail server needs a certificate for its name, from an authority that the system knows or \
+                         that was given to it (`ca`, Email::trust)";
 
 pub(super) struct Mailer {
     pub(super) server: Server,
@@ -145,7 +148,11 @@ impl Mailer {
         }
         if let Some(Login(credentials)) = &self.credentials {
             let login = smtp.auth(&[Mechanism::Plain, Mechanism::Login], credentials);
-            self.step(Stage::Connecting, login).await?;
+            let refused = |error: SmtpError| SmtpError {
+                text: format!("cannot log in: {}", error.text),
+                ..error
+            };
+            self.step(Stage::Connecting, login).await.map_err(refused)?;
         }
         Ok(Connection {
             smtp,
@@ -184,10 +191,14 @@ impl Mailer {
 
 impl SmtpError {
     fn new(stage: Stage, error: &Error) -> Self {
+        let mut text = error.to_string();
+        if text.contains("certificate") {
+            text.push_str(UNTRUSTED);
+        }
         Self {
             stage,
             status: error.status().map(u16::from),
-            text: error.to_string(),
+            text,
         }
     }
 }

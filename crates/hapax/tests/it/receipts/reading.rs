@@ -8,6 +8,7 @@ use super::world::{World, Written};
 use super::{fence, in_each, operation};
 
 in_each!(
+    a_query_gives_one_number,
     a_body_comes_back_byte_for_byte_up_to_the_limit,
     pages_follow_one_another_without_bodies,
     a_purge_removes_only_the_row_that_was_looked_at,
@@ -70,6 +71,22 @@ async fn pages_follow_one_another_without_bodies(world: &World) {
         expected.map(|(id, number, sealed)| (operation(id), fence(number), sealed))
     );
     assert_eq!(world.receipts.highest_fence().await.unwrap(), Some(fence(40)));
+    let heads = world.receipts.heads(&[operation(1), operation(9)]).await.unwrap();
+    assert_eq!(heads.len(), 1);
+    assert_eq!((heads[0].status, &heads[0].body), (Some(201), &Body::NotRead(8)));
+}
+
+async fn a_query_gives_one_number(world: &World) {
+    let mut backend = world.backend().await;
+    backend.attempt(operation(1), 1, "x").await.unwrap();
+    let number = |sql| world.receipts.number(sql);
+    assert_eq!(number("SELECT count(*) FROM orders").await.unwrap(), 1);
+    for nonsense in ["SELECT item FROM orders", "SELECT item FROM orders WHERE 1 = 0"] {
+        let error = number(nonsense).await.unwrap_err();
+        assert_eq!(error.kind(), hapax::core::StoreErrorKind::Invalid, "{error}");
+    }
+    let error = number("SELECT count(*) FROM nowhere").await.unwrap_err();
+    assert!(error.to_string().contains("nowhere"), "{error}");
 }
 
 async fn a_purge_removes_only_the_row_that_was_looked_at(world: &World) {
