@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: builds the gateway and the benchmarks as users get them, and runs the benchmarks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::setup;
@@ -9,6 +9,7 @@ use crate::step::{Failure, Outcome, cargo, locked, root, run};
 const USAGE: &str = include_str!("../../crates/hapax-bench/src/usage.txt");
 
 const RIVAL: &str = "crates/hapax-bench/rivals/graphile/Cargo.toml";
+const DBOS: &str = "crates/hapax-bench/rivals/dbos/requirements.txt";
 
 /// The task.
 pub(crate) fn main(arguments: &[String]) -> Outcome {
@@ -30,7 +31,10 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
         "hapax-bench",
     ];
     run(cargo(&build).args(locked()))?;
-    if needs_rival(arguments) {
+    if needs(arguments, "outbox", "--dbos") {
+        dbos(&release()?.with_file_name("rivals").join("dbos"))?;
+    }
+    if needs(arguments, "runner", "--rival") {
         // What we compare with has dependencies of its own, and so a workspace and a place of its own.
         let build = ["build", "--release", "--manifest-path", RIVAL, "--target-dir"];
         let place = release()?.with_file_name("rivals");
@@ -41,11 +45,27 @@ pub(crate) fn main(arguments: &[String]) -> Outcome {
         .args(arguments))
 }
 
-/// Whether the benchmark that another queue takes part in may be among the chosen ones.
-fn needs_rival(arguments: &[String]) -> bool {
+/// Whether the benchmark that a rival takes part in may be among the chosen ones, and the rival has to be made.
+fn needs(arguments: &[String], bench: &str, given: &str) -> bool {
     let names = |name: &str| arguments.iter().any(|argument| argument == name);
     let chosen = arguments.iter().any(|argument| !argument.starts_with("--"));
-    (names("runner") || !chosen) && !names("--no-rival") && !names("--rival")
+    (names(bench) || !chosen) && !names("--no-rival") && !names(given)
+}
+
+/// An environment of Python with DBOS and what it depends on, in the versions that are pinned.
+fn dbos(home: &Path) -> Outcome {
+    hapax_testbed::check_python().map_err(|error| Failure::Missing(error.to_string()))?;
+    run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
+    let mut pip = Command::new(home.join("bin/python"));
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--requirement",
+    ]);
+    run(pip.arg(root().join(DBOS)))
 }
 
 /// Where cargo puts release builds: beside this program's own profile.

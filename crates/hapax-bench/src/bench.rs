@@ -1,9 +1,11 @@
 //! The benchmarks, one module each.
 
+mod atomic;
 mod cycles;
 mod growth;
 mod http;
 mod idle;
+mod outbox;
 mod policy;
 mod runner;
 mod space;
@@ -41,6 +43,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         run: |options, report| Box::pin(cycles::run(options, report)),
     },
     Bench {
+        name: "atomic",
+        title: "an order and its record in one transaction",
+        run: |options, report| Box::pin(atomic::run(options, report)),
+    },
+    Bench {
         name: "growth",
         title: "cost as records pile up",
         run: |options, report| Box::pin(growth::run(options, report)),
@@ -54,6 +61,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "runner",
         title: "due jobs beside a hand-written loop and a queue",
         run: |options, report| Box::pin(runner::run(options, report)),
+    },
+    Bench {
+        name: "outbox",
+        title: "deliveries to a local HTTP server beside a hand-written relay and DBOS",
+        run: |options, report| Box::pin(outbox::run(options, report)),
     },
     Bench {
         name: "policy",

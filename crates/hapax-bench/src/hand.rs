@@ -5,4 +5,5 @@
 
 pub(crate) mod postgres;
 pub(crate) mod queue;
+pub(crate) mod relay;
 pub(crate) mod sqlite;

@@ -23,11 +23,14 @@ pub(crate) struct Options {
     pub(crate) server: PathBuf,
     /// The program that runs the runner's work on another queue; none if it is left out.
     pub(crate) rival: Option<PathBuf>,
+    /// The Python that has DBOS; none if it is left out.
+    pub(crate) dbos: Option<PathBuf>,
 }
 
 pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
     let (mut size, mut names, mut out, mut server) = (Size::Normal, Vec::new(), None, None);
     let mut rival = Some(beside_us("../rivals/release/hapax-bench-graphile"));
+    let mut dbos = Some(beside_us("../rivals/dbos/bin/python"));
     let mut arguments = arguments.peekable();
     if arguments.peek().is_some_and(|first| first == "upstream") {
         let address = arguments.nth(1).ok_or("`upstream` takes an address")?;
@@ -44,7 +47,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
             "--out" => out = Some(PathBuf::from(value()?)),
             "--server" => server = Some(PathBuf::from(value()?)),
             "--rival" => rival = Some(PathBuf::from(value()?)),
-            "--no-rival" => rival = None,
+            "--dbos" => dbos = Some(PathBuf::from(value()?)),
+            "--no-rival" => (rival, dbos) = (None, None),
             name => names.push(name.to_owned()),
         }
     }
@@ -54,6 +58,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Command, 
         out: out.unwrap_or_else(|| PathBuf::from("target/bench")),
         server: server.unwrap_or_else(|| beside_us("hapax")),
         rival,
+        dbos,
     })))
 }
 

@@ -141,7 +141,9 @@ pub(crate) async fn replay(store: Arc<dyn Store>, key: String) -> Result<()> {
     }
 }
 
-/// What a job of a queue is run with.
+/// The name of the effects of an outbox.
+pub(crate) const EFFECT: &str = "order-paid";
+/// What a job of a queue is run with, and what an effect delivers.
 pub(crate) const INPUT: &[u8] = &[b'x'; 120];
 /// Callers that lay operations before runners: enough for full batches.
 const LAYERS: usize = 128;

@@ -110,7 +110,7 @@ Every change needs a --reason and is kept in the audit (hapax audit).";
 const AUDIT_HELP: &str = "\
 Forgetting, resolving, redriving and discarding are written down in the same step in which they
 are done: when, by whom, why, and what the record was and became. Entries outlive their records.
-The actor `probe` is the gateway itself, after it has asked the backend.
+The actors `probe` and `receipt` are the gateway itself, after it has asked the backend or its database.
 
 Examples:
   hapax audit

@@ -27,6 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hapax_core::{Enqueue, Name, RecipeId, Refusal, Retention, StoreError};
+#[cfg(feature = "sqlite")]
+use hapax_store::joined::Immediate;
 use hapax_store::joined::{Connection, Joint, JointError};
 
 use crate::engine::{Arrival, Engine, RunOptions, random_attempt};
@@ -188,17 +190,22 @@ impl Outbox {
         connection: &mut C,
         effect: &Effect,
     ) -> Result<Entered, OutboxError> {
-        self.check(effect)?;
-        let enqueue = Enqueue {
-            operation: effect.operation(),
-            fingerprint: effect.fingerprint(self.recipe, &self.engine.store().secret()),
-            attempt: random_attempt()?,
-            input: effect.input(),
-            delay: Duration::ZERO,
-            retention: self.options.retention,
-            group: effect.group(),
-        };
-        let enqueued = joint.enqueue(connection, &enqueue).await?;
+        let enqueued = joint.enqueue(connection, &self.entry(effect)?).await?;
+        entered(effect, enqueued.refusal.as_ref())
+    }
+
+    /// As [`enqueue`](Self::enqueue), for rusqlite's connections, which keep no caller waiting: with or without a runtime.
+    ///
+    /// # Errors
+    /// [`OutboxError`]; nothing was written. After [`OutboxError::Joint`] the transaction must be rolled back.
+    #[cfg(feature = "sqlite")]
+    pub fn enqueue_blocking<C: Immediate + ?Sized>(
+        &self,
+        joint: &Joint,
+        connection: &mut C,
+        effect: &Effect,
+    ) -> Result<Entered, OutboxError> {
+        let enqueued = joint.enqueue_now(connection, &self.entry(effect)?)?;
         entered(effect, enqueued.refusal.as_ref())
     }
 
@@ -229,6 +236,19 @@ impl Outbox {
     /// looks within [`RunnerOptions::poll`](crate::RunnerOptions::poll).
     pub fn wake(&self) {
         self.engine.inner.alarm.set(Duration::ZERO);
+    }
+
+    fn entry(&self, effect: &Effect) -> Result<Enqueue, OutboxError> {
+        self.check(effect)?;
+        Ok(Enqueue {
+            operation: effect.operation(),
+            fingerprint: effect.fingerprint(self.recipe, &self.engine.store().secret()),
+            attempt: random_attempt()?,
+            input: effect.input(),
+            delay: Duration::ZERO,
+            retention: self.options.retention,
+            group: effect.group(),
+        })
     }
 
     fn check(&self, effect: &Effect) -> Result<(), OutboxError> {

@@ -105,13 +105,13 @@ async fn lap(options: &Options, world: &World, name: &str, (who, concurrency): (
 }
 
 /// Processor time of this process and of the database server, from here on.
-struct Meter {
+pub(super) struct Meter {
     server: u32,
     start: [Duration; 2],
 }
 
 impl Meter {
-    async fn start(url: &str) -> Result<Self> {
+    pub(super) async fn start(url: &str) -> Result<Self> {
         let server = place::server_of(url).await?;
         let start = Self::read(server)?;
         Ok(Self { server, start })
@@ -124,8 +124,8 @@ impl Meter {
         ])
     }
 
-    /// Says what each job cost.
-    fn say(&self, jobs: u64) -> Result<()> {
+    /// Says what each job, or each delivery, cost.
+    pub(super) fn say(&self, jobs: u64) -> Result<()> {
         let now = Self::read(self.server)?;
         let micros = |at: usize| now[at].saturating_sub(self.start[at]).as_secs_f64() * 1e6 / jobs as f64;
         println!(

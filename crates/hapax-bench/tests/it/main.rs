@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 fn bench(arguments: &[&str], out: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hapax-bench"));
     command.args(arguments).arg("--smoke").arg("--out").arg(out);
-    // It depends on nothing of ours, so that it cannot rot with us; building it takes minutes.
+    // They depend on nothing of ours, so that they cannot rot with us; building them takes minutes.
     command.arg("--no-rival");
     command.arg("--server").arg(server());
     command.output().unwrap()
@@ -59,6 +59,15 @@ fn smoke(name: &str, figures: &[&str], plots: &[&str]) {
 fn cycles() {
     let figures = ["SQLite cycles, 4 callers", "PostgreSQL cycles, 4 callers"];
     smoke("cycles", &figures, &["cycles-sqlite.svg", "cycles-postgres.svg"]);
+}
+
+#[test]
+fn atomic() {
+    let figures = [
+        "atomic on PostgreSQL, 4 callers",
+        "atomic on PostgreSQL, 4 callers: p50",
+    ];
+    smoke("atomic", &figures, &["atomic.svg"]);
 }
 
 #[test]
@@ -112,6 +121,16 @@ fn runner() {
         "hapax runner, SQLite : hapax runner, PostgreSQL, 4 at a time",
     ];
     smoke("runner", &figures, &["runner.svg"]);
+}
+
+#[test]
+fn outbox() {
+    let figures = [
+        "hapax relay : hand-written relay, 4 at a time",
+        "hapax relay, effects enqueued by SQL : hand-written relay, 4 at a time",
+        "hapax relay, 4 at a time",
+    ];
+    smoke("outbox", &figures, &["outbox.svg"]);
 }
 
 #[test]

@@ -357,6 +357,30 @@ fn a_receiver_that_is_down_costs_no_effect() {
 }
 
 #[test]
+fn an_outbox_that_is_not_there_is_told_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}", directory.path().join("shop.db").display());
+    rusqlite::Connection::open(directory.path().join("shop.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE orders (id)")
+        .unwrap();
+    let file = directory.path().join("hapax.toml");
+    let config = format!(
+        "store = \"sqlite:{}\"\n[[outbox]]\nname = \"paid\"\nto = \"http://127.0.0.1:9/\"\ndatabase = \"{database}\"\n",
+        directory.path().join("hapax.db").display()
+    );
+    std::fs::write(&file, config).unwrap();
+    let serve = ["serve", "--with-parent", "--config", file.to_str().unwrap()];
+    for arguments in [&["outbox", "ls", "--database", &database][..], &serve] {
+        let ended = hapax(arguments);
+        let named = ended
+            .stderr
+            .contains("shop.db has no outbox yet: run `hapax outbox install`");
+        assert!(ended.code == 3 && named, "{ended:?}");
+    }
+}
+
+#[test]
 fn mistakes_in_an_outbox_are_found() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("hapax.toml");

@@ -1,6 +1,7 @@
 //! A gateway whose backend writes receipts: what failed is settled by the database, and nobody is asked.
 
 mod habits;
+mod later;
 mod process;
 mod purge;
 mod reconcile;
@@ -273,6 +274,16 @@ fn what_contradicts_receipts_is_refused_at_the_start() {
     let retry = serve(&["--receipts", &url, "--after-failure", "retry"]);
     assert_eq!(retry.code, 2, "{retry:?}");
     assert!(retry.stderr.contains(r#"receipts = "never""#), "{retry:?}");
+    let two = "[[route]]\npath = \"/a\"\nname = \"one\"\nreceipts = \"required\"\n\
+               [[route]]\npath = \"/b\"\nname = \"one\"\nreceipts = \"never\"\n";
+    let file = world.directory.path().join("hapax.toml");
+    let start = format!("upstream = \"http://127.0.0.1:1\"\nscope = \"none\"\n[receipts]\ndatabase = \"{url}\"\n");
+    std::fs::write(&file, start + two).unwrap();
+    let differ = hapax(&["config", "check", file.to_str().unwrap()]);
+    assert!(
+        differ.code == 2 && differ.stderr.contains("a name of its own"),
+        "{differ:?}"
+    );
     let lost = serve(&["--recovering"]);
     assert!(lost.code == 2 && lost.stderr.contains("--receipts URL"), "{lost:?}");
     world

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling, StoreErrorKind};
-use hapax_store::joined::{Fault, Joint, JointError};
+use hapax_store::joined::{Connection as Joinable, Fault, Joint, JointError, Row, Statement, Value};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -138,6 +138,55 @@ impl Drop for Held {
         if whole {
             let mut home = self.home.connection.lock().unwrap_or_else(PoisonError::into_inner);
             *home = Some(connection);
+        }
+    }
+}
+
+/// The steps of a store in the handler's transaction, such as those of an outbox.
+impl Joinable for RusqliteTransaction {
+    fn run<'a>(
+        &'a mut self,
+        statement: &'static Statement,
+        values: &'a [Value<'a>],
+        keep: bool,
+    ) -> BoxFuture<'a, Result<Vec<Row>, JointError>> {
+        let own: Vec<Own> = values.iter().map(|value| Own::of(*value)).collect();
+        Box::pin(self.call(move |connection| {
+            let values: Vec<Value<'_>> = own.iter().map(Own::value).collect();
+            let ran = connection.run(statement, &values, keep).now_or_never();
+            // rusqlite never pends.
+            ran.unwrap_or_else(|| {
+                let message = "the connection kept its caller waiting";
+                Err(JointError::new(Fault::Other, StoreErrorKind::Invalid, message))
+            })
+        }))
+    }
+}
+
+/// A value for a parameter that goes to another thread.
+enum Own {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+    Bool(bool),
+}
+
+impl Own {
+    fn of(value: Value<'_>) -> Self {
+        match value {
+            Value::Int(number) => Self::Int(number),
+            Value::Text(text) => Self::Text(text.map(str::to_owned)),
+            Value::Bytes(bytes) => Self::Bytes(bytes.map(<[u8]>::to_vec)),
+            Value::Bool(truth) => Self::Bool(truth),
+        }
+    }
+
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Int(number) => Value::Int(*number),
+            Self::Text(text) => Value::Text(text.as_deref()),
+            Self::Bytes(bytes) => Value::Bytes(bytes.as_deref()),
+            Self::Bool(truth) => Value::Bool(*truth),
         }
     }
 }

@@ -24,7 +24,7 @@ impl Database for PgPool {
         claim: &Claim,
         bounds: &Bounds,
     ) -> Result<Opened<Self::Transaction>, JointError> {
-        let mut transaction = begun(self, begin(bounds, true)).await?;
+        let mut transaction = begun(self, begin(bounds, bounds.claim)).await?;
         match joint.claim(&mut transaction, claim).await {
             Ok(Claimed {
                 now,
@@ -52,7 +52,7 @@ impl Database for PgPool {
     }
 
     async fn begin(&self, bounds: &Bounds) -> Result<Self::Transaction, JointError> {
-        begun(self, format!("{}; SAVEPOINT hapax", begin(bounds, false))).await
+        begun(self, format!("{}; SAVEPOINT hapax", begin(bounds, bounds.lock))).await
     }
 
     async fn undo(&self, transaction: &mut Self::Transaction) -> Result<(), JointError> {

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, join3};
+use futures_util::future::{BoxFuture, join, join3};
 use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling};
 use hapax_store::joined::{Cell, Connection, Fault, Joint, JointError, Row, Statement, Value};
 use tokio_postgres::types::{ToSql, Type};
@@ -18,7 +18,7 @@ use tokio_postgres::{Client, Statement as Prepared};
 use super::bounds::Bounds;
 use super::database::{Closed, Database, NotClosed, Opened};
 use super::error::{no_connection, trouble};
-use super::postgres::{UNDO, after_claim, begin, is_taken, not_committed};
+use super::postgres::{UNDO, after_claim, begin, is_taken, not_committed, settings};
 use crate::failpoint::{self, Failpoint};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -81,12 +81,12 @@ impl<C: Send + Sync + 'static> TokioPostgres<C> {
         })
     }
 
-    fn piped<'a>(&self, lent: &'a C, before: Option<&'a str>, after: Option<&'a str>) -> Piped<'a, C> {
+    fn piped<'a>(&self, lent: &'a C, begin: Option<&'a str>, after: Option<&'a str>) -> Piped<'a, C> {
         Piped {
             lent,
             client: (self.client)(lent),
             prepare: self.prepare,
-            before,
+            begin,
             after,
             statements: 0,
             afterwards: Ok(()),
@@ -121,8 +121,10 @@ pub struct PostgresTransaction<C: Send + Sync + 'static> {
 }
 
 impl<C: Send + Sync + 'static> PostgresTransaction<C> {
+    /// What the pool gave: for statements that it keeps prepared.
+    #[must_use]
     #[allow(clippy::expect_used, reason = "what ends the transaction takes all of it")]
-    fn lent(&self) -> &C {
+    pub fn pooled(&self) -> &C {
         self.lent
             .as_ref()
             .expect("only what ends a transaction takes the connection out of it")
@@ -138,7 +140,7 @@ impl<C: Send + Sync + 'static> Deref for PostgresTransaction<C> {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        (self.client)(self.lent())
+        (self.client)(self.pooled())
     }
 }
 
@@ -162,17 +164,43 @@ impl<C: Send + Sync + 'static> fmt::Debug for PostgresTransaction<C> {
     }
 }
 
+/// The steps of a store in the handler's transaction, such as those of an outbox.
+impl<C: Send + Sync + 'static> Connection for PostgresTransaction<C> {
+    fn run<'a>(
+        &'a mut self,
+        statement: &'static Statement,
+        values: &'a [Value<'a>],
+        keep: bool,
+    ) -> BoxFuture<'a, Result<Vec<Row>, JointError>> {
+        Box::pin(async move {
+            let mut client: &Client = self;
+            client.run(statement, values, keep).await
+        })
+    }
+}
+
 /// A connection whose first statement takes others along, before and after it.
 struct Piped<'a, C> {
     lent: &'a C,
     client: &'a Client,
     prepare: Option<Prepare<C>>,
-    before: Option<&'a str>,
+    /// Begins, with these settings.
+    begin: Option<&'a str>,
     after: Option<&'a str>,
     /// How many have run.
     statements: usize,
     /// What came of the one after the first.
     afterwards: Result<(), tokio_postgres::Error>,
+}
+
+impl<C: Sync> Piped<'_, C> {
+    /// A statement of ours, prepared where that is wanted.
+    async fn prepared(&self, text: &str, types: &[Type]) -> Result<Option<Prepared>, JointError> {
+        match self.prepare {
+            Some(prepare) => prepare(self.lent, text, types).await.map(Some).map_err(explain),
+            None => Ok(None),
+        }
+    }
 }
 
 impl<C: Sync> Connection for Piped<'_, C> {
@@ -183,17 +211,25 @@ impl<C: Sync> Connection for Piped<'_, C> {
         _: bool,
     ) -> BoxFuture<'a, Result<Vec<Row>, JointError>> {
         Box::pin(async move {
+            let (begin, after) = (self.begin.take(), self.after.take());
             // Prepared before anything is sent, so that all of it goes out at once.
-            let prepared = match self.prepare {
-                Some(prepare) => Some(
-                    prepare(self.lent, statement.text(), statement.types())
-                        .await
-                        .map_err(explain)?,
-                ),
+            let prepared = self.prepared(statement.text(), statement.types()).await?;
+            let settings = match begin {
+                Some(settings) => self.prepared(settings, &[]).await?,
                 None => None,
             };
-            let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
             let client = self.client;
+            let before = async {
+                match (begin, &settings) {
+                    (None, _) => Ok(()),
+                    (Some(_), Some(settings)) => {
+                        let (begun, set) = join(client.batch_execute("BEGIN"), client.query(settings, &[])).await;
+                        begun.and(set).map(|_| ())
+                    }
+                    (Some(settings), None) => client.batch_execute(&format!("BEGIN; {settings}")).await,
+                }
+            };
+            let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
             let rows = async {
                 match &prepared {
                     Some(prepared) => client.query(prepared, &params).await,
@@ -204,9 +240,8 @@ impl<C: Sync> Connection for Piped<'_, C> {
                 }
             };
             self.statements += 1;
-            let (before, after) = (self.before.take(), self.after.take());
             // Polled, and so sent, in this order.
-            let (before, rows, after) = join3(batch(client, before), rows, batch(client, after)).await;
+            let (before, rows, after) = join3(before, rows, batch(client, after)).await;
             before.map_err(explain)?;
             self.afterwards = after;
             rows.map_err(explain)?.iter().map(row).collect()
@@ -248,8 +283,8 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
         bounds: &Bounds,
     ) -> Result<Opened<PostgresTransaction<C>>, JointError> {
         let mut transaction = self.get().await?;
-        let (before, after) = (begin(bounds, true), after_claim(bounds));
-        let mut piped = self.piped(transaction.lent(), Some(&before), Some(&after));
+        let (settings, after) = (settings(bounds, bounds.claim), after_claim(bounds));
+        let mut piped = self.piped(transaction.pooled(), Some(&settings), Some(&after));
         let claimed = joint.claim(&mut piped, claim).await;
         let (statements, afterwards) = (piped.statements, piped.afterwards);
         match claimed {
@@ -282,7 +317,7 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
 
     async fn begin(&self, bounds: &Bounds) -> Result<PostgresTransaction<C>, JointError> {
         let transaction = self.get().await?;
-        let text = format!("{}; SAVEPOINT hapax", begin(bounds, false));
+        let text = format!("{}; SAVEPOINT hapax", begin(bounds, bounds.lock));
         transaction.batch_execute(&text).await.map_err(explain)?;
         Ok(transaction)
     }
@@ -302,7 +337,7 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
         // The row is locked by the claim that this transaction made, so that its finish applies: the commit need not
         // wait for the answer. Otherwise it must.
         let commit = transaction.claimed.then_some("COMMIT");
-        let mut piped = self.piped(transaction.lent(), None, commit);
+        let mut piped = self.piped(transaction.pooled(), None, commit);
         let finished = joint.finish(&mut piped, id, fence, finish).await;
         let mut committed = piped.afterwards;
         let now = match finished {

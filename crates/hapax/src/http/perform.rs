@@ -164,11 +164,17 @@ where
         return ended;
     }
     let Ended {
-        finish,
+        mut finish,
         reply: mut told,
     } = perform(call, run, request).await;
-    if matches!(finish, Finish::Done(_)) && settle::happened_by(told.response.status()) {
-        sealed.sealer.answered(&operation);
+    if matches!(finish, Finish::Done(_)) {
+        if settle::happened_by(told.response.status()) {
+            sealed.sealer.answered(&operation);
+        } else if let Ok(Some(outcome)) = settle::happened(sealed, attempt.0).await {
+            // Refused, since an attempt of the lost past has committed meanwhile.
+            told.response = settle::recorded(&outcome, route);
+            finish = Finish::Done(outcome);
+        }
     }
     if told.unsent || matches!(finish, Finish::Done(_)) {
         return Ended { finish, reply: told };

@@ -16,13 +16,13 @@ use super::body::Body;
 use super::failure::{self, Proof};
 use super::perform::{self, Came};
 use super::protect::Whole;
-use super::route::Route;
+use super::route::{Route, SealedBy};
 use super::seal::OpenError;
 use super::service::{IdempotencyService, Shared};
 use super::{seal, settle, stored};
 use crate::engine::Run;
 use crate::failpoint::{self, Failpoint};
-use crate::resolver::{Found, Sealer};
+use crate::resolver::Found;
 use crate::retry::Destination;
 use crate::runner::{Attempted, Failure, Handling, Runner};
 
@@ -129,23 +129,40 @@ where
     failpoint::hit(Failpoint::AfterUpstream);
     let came = perform::judge(answered, route, &shared).await;
     if let Some(sealed) = &route.sealer {
-        match &came {
-            Came::Done(_, response) if settle::happened_by(response.status()) => sealed.sealer.answered(&operation),
-            // What is ambiguous is unknown, and put to a resolver.
-            _ => {}
-        }
-        if matches!(came, Came::NoEffect(..))
-            && let Some(settled) = made_sure(sealed.sealer.as_ref(), &operation, fence).await
-        {
+        let (answered, without_effect) = match &came {
+            Came::Done(_, response) => (Some(response.status()), false),
+            Came::NoEffect(..) => (None, true),
+            // Unknown, and put to a resolver.
+            Came::Ambiguous(..) | Came::Failed(_) => (None, false),
+        };
+        if let Some(settled) = made_sure(sealed, &operation, fence, answered, without_effect).await {
             return settled;
         }
     }
     attempted(came, route).await
 }
 
-/// What receipts make of an answer that said there was no effect; `None` if it stands.
-async fn made_sure(sealer: &dyn Sealer, operation: &Operation, fence: Fence) -> Option<Attempted> {
-    match sealer.seal(operation.id(), fence).await {
+/// What receipts make of a final answer, or of one that said there was no effect, as with a caller's run; `None` if it
+/// stands.
+async fn made_sure(
+    sealed: &SealedBy,
+    operation: &Operation,
+    fence: Fence,
+    answered: Option<StatusCode>,
+    without_effect: bool,
+) -> Option<Attempted> {
+    match answered {
+        Some(status) if settle::happened_by(status) => sealed.sealer.answered(operation),
+        Some(_) => {
+            let outcome = settle::happened(sealed, operation.id()).await.ok()??;
+            return Some(Attempted::Done(outcome));
+        }
+        None => {}
+    }
+    if !without_effect {
+        return None;
+    }
+    match sealed.sealer.seal(operation.id(), fence).await {
         Ok(Found::Done { outcome, .. }) => Some(Attempted::Done(outcome)),
         Ok(Found::NotFound { .. } | Found::CannotSay { .. }) => None,
         Err(error) => {

@@ -1,8 +1,5 @@
 //! The HTTP door to transactions: a real axum server whose handler takes the transaction and answers.
 
-#[path = "../it/http/client.rs"]
-mod client;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +17,8 @@ use hapax::store::joined::{Fault, JointError};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::client::{self, Got};
 use crate::world::{RusqliteWorld, TokioPostgresWorld, World};
-use client::Got;
 
 /// A server.
 struct Shop {

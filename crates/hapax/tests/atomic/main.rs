@@ -3,10 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod blocking;
+#[path = "../it/http/client.rs"]
+mod client;
 mod conflicts;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod door;
+#[cfg(feature = "outbox")]
+mod effects;
+#[cfg(feature = "failpoints")]
+mod example;
 mod guard;
 mod outside;
 #[cfg(feature = "failpoints")]
@@ -77,6 +83,12 @@ macro_rules! drivers {
             #[tokio::test(flavor = "multi_thread")]
             async fn a_run_outlives_its_caller() {
                 suite::a_run_outlives_its_caller(<$world>::start().await).await;
+            }
+
+            #[cfg(feature = "outbox")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn an_effect_belongs_to_the_handlers_transaction() {
+                crate::effects::belong_to_the_handlers_transaction(<$world>::start().await).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]

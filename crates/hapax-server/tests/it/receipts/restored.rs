@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use hapax_testbed::FreePort;
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::process::Shop;
-use super::{Attempt, World, until_settled};
+use super::{Attempt, World, is_recorded, until_settled};
 use crate::support::{Answer, Ask, Gateway};
 
 const FILES: [&str; 3] = ["hapax.db", "hapax.db-wal", "hapax.db-shm"];
@@ -56,15 +57,21 @@ fn nothing_runs_twice_after_a_restore() {
     let before = gateway(&[]);
     assert_eq!(before.send(&Ask::order("old", 1)).status, 201);
     end(before);
+    // Accepted, and not run before the backup.
+    let nobody = FreePort::take();
+    let arguments = ["--receipts", shop.url(), "--respond-async"];
+    let before = Gateway::before(nobody.address(), directory.path(), &arguments);
+    assert_eq!(before.send(&later("accepted")).status, 202);
+    end(before);
     copy(directory.path(), backup.path());
 
     let lost = gateway(&[]);
     let answers: Vec<Answer> = ["a", "b", "c"].map(|key| lost.send(&Ask::order(key, 1))).into();
     assert_eq!(lost.send(&later("stored")).status, 202);
-    let stored = done(&lost, "stored");
+    let stored = ["accepted", "stored"].map(|key| done(&lost, key));
     end(lost);
     let (orders, attempts, highest) = (shop.orders(), shop.attempts(), shop.highest_fence());
-    assert_eq!((orders, attempts), (5, 5));
+    assert_eq!((orders, attempts), (6, 6));
     copy(backup.path(), directory.path());
 
     let restored = gateway(&["--recovering"]);
@@ -74,7 +81,7 @@ fn nothing_runs_twice_after_a_restore() {
         assert_eq!((again.status, &again.body), (first.status, &first.body), "{key}");
     }
     assert_eq!(restored.send(&later("stored")).status, 202);
-    assert_eq!(done(&restored, "stored"), stored);
+    assert_eq!(["accepted", "stored"].map(|key| done(&restored, key)), stored);
     assert_eq!((shop.orders(), shop.attempts()), (orders, attempts), "nothing ran");
 
     assert_eq!(restored.send(&Ask::order("new", 1)).status, 201);
@@ -113,6 +120,25 @@ fn a_record_that_is_older_than_its_seal_is_settled() {
     world.commit(&attempt).unwrap();
     held.answer(r#"{"id":7}"#);
     assert_eq!(retry.join().unwrap().status, 201);
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn a_lost_attempt_that_commits_meanwhile_is_what_is_remembered() {
+    let world = World::new();
+    let gateway = world.gateway(&["--recovering"]);
+    let mut first = Ask::order("k", 1).start(gateway.addr);
+    let held = world.backend.next();
+    let attempt = Attempt::of(&held.text);
+    let lost = Attempt {
+        operation: attempt.operation.clone(),
+        fence: 5,
+    };
+    world.commit(&lost).unwrap();
+    assert!(world.commit(&attempt).is_err());
+    held.say("409 Conflict", "it is there already");
+    is_recorded(&Answer::read(&mut first));
+    is_recorded(&gateway.send(&Ask::order("k", 1)));
     assert_eq!(world.orders(), 1);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::process::Shop;
 use super::{Attempt, World, url};
 use crate::support::{Ended, HeldBackend, hapax};
 
@@ -80,6 +81,26 @@ fn an_endpoint_that_does_it_right_holds() {
         (&json["checks"][0]["check"], &json["checks"][2]["holds"]),
         (&"shut-out".into(), &true.into())
     );
+}
+
+#[test]
+fn an_endpoint_on_postgresql_holds() {
+    let shop = Shop::new();
+    let backend = shop.backend();
+    let upstream = format!("http://{}", backend.addr);
+    let arguments = [
+        "receipts",
+        "verify",
+        "--database",
+        shop.url(),
+        "--upstream",
+        &upstream,
+        "--path",
+        "/",
+    ];
+    let said = hapax(&[&arguments[..], &COUNT].concat());
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!((shop.orders(), shop.attempts()), (1, 3));
 }
 
 #[test]

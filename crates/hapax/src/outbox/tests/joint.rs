@@ -73,3 +73,22 @@ async fn an_effect_belongs_to_the_callers_transaction() {
         .await;
     assert!(told.try_recv().is_err(), "nothing else was sent");
 }
+
+#[tokio::test]
+async fn a_database_without_the_stores_tables_is_told_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path().join("hapax.db"), SqliteOptions::default()).unwrap();
+    let joint = store.joint();
+    let engine = Engine::new(store, EngineOptions::default(), ());
+    let outbox = Outbox::open(&engine, OutboxOptions::default()).await.unwrap();
+    // The connection is another database's.
+    let mut connection = rusqlite::Connection::open(directory.path().join("shop.db")).unwrap();
+    let mut transaction = connection.transaction().unwrap();
+    let effect = Effect::new("paid", "k", "{}").unwrap();
+    let error = outbox.enqueue_blocking(&joint, &mut transaction, &effect).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("could not be enqueued") && text.contains("run `hapax migrate`"),
+        "{text}"
+    );
+}

@@ -11,6 +11,7 @@ use super::{in_each, operation};
 in_each!(
     an_install_can_be_repeated_and_mends_the_function,
     another_version_is_refused,
+    a_call_without_its_table_fails_and_leaves_nothing,
     a_database_without_receipts_is_told_what_to_do,
     the_script_makes_the_same,
 );
@@ -55,6 +56,20 @@ async fn another_version_is_refused(world: &World) {
         assert_eq!(error.kind(), StoreErrorKind::Schema);
         assert!(error.to_string().contains("version 2"), "{error}");
     }
+}
+
+async fn a_call_without_its_table_fails_and_leaves_nothing(world: &World) {
+    let mut backend = world.backend().await;
+    backend.execute("DROP TABLE hapax_receipt").await.unwrap();
+    backend.begin().await;
+    backend.order("refused").await.unwrap();
+    backend.receipt(operation(1), 1).await.unwrap_err();
+    match world.kind {
+        // Nobody is there to roll back what goes on.
+        Kind::Sqlite => backend.rollback().await,
+        _ => drop(backend.commit().await),
+    }
+    assert_eq!(world.orders().await, [""; 0]);
 }
 
 async fn a_database_without_receipts_is_told_what_to_do(world: &World) {
