@@ -189,7 +189,7 @@ pub enum Event<'a> {
     },
     /// The store failed; the step is repeated, or its caller is refused.
     StoreFailed {
-        /// Which step: `claim`, `renew`, `finish`, `read`, `enqueue`, `take`, `amend`, `sweep`.
+        /// Which step: `claim`, `renew`, `finish`, `read`, `list`, `enqueue`, `take`, `amend`, `sweep`.
         step: &'static str,
         /// The failure.
         error: &'a StoreError,

@@ -203,7 +203,7 @@ fn a_wrong_call_is_refused_with_the_names_there_are() {
     assert_eq!(output.status.code(), Some(2));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        errors.contains("`speed`") && errors.contains("cycles, growth"),
+        errors.contains("`speed`") && errors.contains("cycles, atomic, growth"),
         "{errors}"
     );
 }
