@@ -75,7 +75,7 @@ impl From<hapax::core::StoreError> for Failure {
             Corrupt => Exit::Internal,
         };
         if error.kind() == Unavailable {
-            let help = "see that it runs, that --store names it, and that no other program has locked it";
+            let help = "see that it runs, that its URL is right, and that no other program has locked it";
             return Self::new(exit, format!("{error}; {help}"));
         }
         Self::new(exit, error)

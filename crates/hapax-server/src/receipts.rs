@@ -17,8 +17,8 @@ Examples:
   hapax receipts sql --dialect postgres | psql shop
   hapax receipts install --database postgres://shop@db/shop
 
-Then, as the last statement of the transaction of the business writes, with the headers Hapax-Operation
-and Hapax-Fence of the request, and the status and the body of the answer:
+Then, as the last statement of the transaction of the business writes, with the headers
+Hapax-Operation and Hapax-Fence of the request, and the status and the body of the answer:
   SELECT hapax_receipt($1, $2, 201, '{\"id\":7}');                               PostgreSQL
   CALL hapax_receipt(?, ?, 201, '{\"id\":7}', NULL);                             MySQL, MariaDB
   INSERT INTO hapax_receipt (operation, fence, status, body) VALUES (?, ?, ?, ?);  SQLite

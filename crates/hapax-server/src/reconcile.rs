@@ -25,20 +25,22 @@ use crate::store;
 
 pub(crate) const HELP: &str = "\
 It reads all records and all receipts, and lists what disagrees:
-  no-receipt       a record is done with 2xx or 3xx, and there is no receipt (only of names that leave any)
+  no-receipt       a record is done with 2xx or 3xx, and there is no receipt
+                   (only of names that leave any)
   sealed           the same, and it is sealed: no attempt of it can have committed
   other-status     both have a status, and not the same
   not-done         a receipt proves that it happened, and the record says something else
   unknown          the same, of an outcome that nobody knows: a gateway with --receipts settles it
-  no-record        a receipt without a record, younger than records are remembered: the store has lost some
-                   (after a restore: hapax serve --recovering)
+  no-record        a receipt without a record, younger than records are remembered:
+                   the store has lost some (after a restore: hapax serve --recovering)
 Unknown outcomes are listed by age, too; they are no disagreement by themselves.
 
 Examples:
   hapax reconcile --config hapax.toml
   hapax reconcile --store sqlite:hapax.db --database postgres://shop@db/shop --json
 
-Exit codes: 0 all agrees, 1 something disagrees, 2 usage or configuration, 3 something cannot be reached.";
+Exit codes: 0 all agrees, 1 something disagrees, 2 usage or configuration,
+3 something cannot be reached.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Reconcile {
