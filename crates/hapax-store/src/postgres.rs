@@ -67,7 +67,7 @@ pub struct PostgresStore {
     reads: Arc<Queue<Pile<ReadStep>>>,
     desk: Mutex<Link>,
     sweeper: Mutex<Link>,
-    taker: Mutex<Link>,
+    takers: [Mutex<Link>; 2],
     claims: Arc<Trend>,
     clock: Clock,
     secret: [u8; 32],
@@ -111,7 +111,7 @@ impl PostgresStore {
             reads,
             desk: Mutex::new(link),
             sweeper: Mutex::new(Link::new(Arc::clone(&target))),
-            taker: Mutex::new(Link::new(Arc::clone(&target))),
+            takers: [(); 2].map(|()| Mutex::new(Link::new(Arc::clone(&target)))),
             claims: Arc::default(),
             clock,
             secret,
@@ -206,7 +206,12 @@ impl Store for PostgresStore {
 
     fn take(&self, take: Take) -> BoxFuture<'_, Result<Taken, StoreError>> {
         Box::pin(async move {
-            let mut taker = self.taker.lock().await;
+            // While one take is made durable, the next is on its way.
+            let [first, second] = &self.takers;
+            let mut taker = match first.try_lock() {
+                Ok(free) => free,
+                Err(_) => second.lock().await,
+            };
             Ok(takes::take(&mut taker, &self.clock, &take).await?)
         })
     }

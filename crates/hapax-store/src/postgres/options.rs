@@ -15,8 +15,8 @@ use crate::clock::Clock;
 /// What a URL does not say.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Connections that carry claims, renewals and finishes in batches. Four more are opened when needed: for reads, for
-    /// lists and corrections, for runners, for the sweeper.
+    /// Connections that carry claims, renewals and finishes in batches. Five more are opened when needed: for reads, for
+    /// lists and corrections, two for runners, for the sweeper.
     pub connections: usize,
     /// Use prepared statements and session settings. `false` (or `prepare=false` in the URL) works through any pooler
     /// in transaction mode, at the price of planning each statement again.
