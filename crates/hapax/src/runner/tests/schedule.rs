@@ -278,6 +278,32 @@ async fn as_many_again_can_run_while_the_ends_of_others_are_written_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_two_lost_replies_gave_is_run_before_its_lease_ends() {
+    let store = memory();
+    let options = RunnerOptions {
+        concurrency: 4,
+        ..RunnerOptions::default()
+    };
+    let process = Process::with(&store, handling(policy()), options, move |_, key| async move {
+        sleep(key.parse::<u32>().unwrap() % 4 * 30 * MILLI).await;
+        Doing::Ends(Attempted::Done(outcome("a")))
+    });
+    for number in 0..40 {
+        process.enqueue(&number.to_string()).await;
+    }
+    process.link.slow.lock().unwrap().insert("take", 100 * MILLI);
+    sleep(250 * MILLI).await;
+    // For longer than the patience of both of its requests.
+    process.link.lose.lock().unwrap().insert("take", 22);
+    sleep(20 * SECOND).await;
+    for number in 0..40 {
+        let record = record(&store, &number.to_string()).await;
+        assert_eq!(record.state, State::Done(outcome("a")), "{number}");
+        assert_eq!(record.tries, 1, "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn told_to_stop_it_waits_for_its_runs_but_not_for_ever() {
     let store = memory();
     let work = |_, key: String| async move {
