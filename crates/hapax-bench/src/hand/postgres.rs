@@ -13,8 +13,7 @@ use crate::place::connect;
 use crate::work;
 
 /// The store's table under another name: its columns, indexes and checks, and its room for updates.
-const TABLE: &str = "CREATE SEQUENCE hand_fence;
-    CREATE TABLE hand (LIKE hapax_record INCLUDING ALL) WITH (fillfactor = 30);";
+const TABLE: &str = "CREATE SEQUENCE hand_fence; ALTER TABLE hapax_record RENAME TO hand";
 
 /// What a table this young would otherwise be scanned with.
 const SETTINGS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;

@@ -36,9 +36,11 @@ macro_rules! statements {
 }
 
 statements! {
+    CLAIM_PLAIN = store::CLAIM_PLAIN,
     CLAIM_FRESH = store::CLAIM_FRESH,
     CLAIM_CARRYING = store::CLAIM_CARRYING,
     CLAIM = store::CLAIM,
+    FINISH_DONE = store::FINISH_DONE,
     FINISH = store::FINISH,
     PASS_TURN = store::PASS_TURN,
     ENQUEUE = store::ENQUEUE,
@@ -100,7 +102,8 @@ impl<C: Connection + ?Sized> Session<'_, C> {
     }
 }
 
-/// The parameters of the statements that claim; the last two are not for `claim_fresh.sql`.
+/// The parameters of the statements that claim; the last two are not for `claim_fresh.sql` and
+/// `claim_plain.sql`.
 fn claim_values<'a>(claim: &'a Claim, id: &'a OperationId) -> [Value<'a>; 17] {
     [
         id.as_bytes().into(),
@@ -131,6 +134,8 @@ pub(super) async fn claim_fresh<C: Connection + ?Sized>(
     let values = claim_values(claim, &id);
     let (statement, values) = if store::carries(claim) {
         (&CLAIM_CARRYING, &values[..])
+    } else if store::is_plain(claim) {
+        (&CLAIM_PLAIN, &values[..values.len() - 2])
     } else {
         (&CLAIM_FRESH, &values[..values.len() - 2])
     };
@@ -178,23 +183,36 @@ pub(super) async fn finish_held<C: Connection + ?Sized>(
     // The statement adds its own time.
     let state = finish.state(Timestamp::from_millis(0));
     let columns = Columns::of(&state);
-    let values = [
-        id.as_bytes().into(),
-        number(fence).into(),
-        state.name().as_str().into(),
-        columns.due.into(),
-        columns.reason.into(),
-        columns.status.into(),
-        columns.headers.as_deref().into(),
-        columns.body.into(),
-        finish.last_error().map(LastError::as_str).into(),
-        matches!(finish, Finish::Release { counts: false, .. }).into(),
-    ];
-    let (reading, rows) = session.timed(&FINISH, &values).await?;
+    let (id, fence) = (id.as_bytes(), number(fence));
+    let (reading, rows) = if matches!(finish, Finish::Done(_)) {
+        let values = [
+            id.into(),
+            fence.into(),
+            columns.reason.into(),
+            columns.status.into(),
+            columns.headers.as_deref().into(),
+            columns.body.into(),
+        ];
+        session.timed(&FINISH_DONE, &values).await?
+    } else {
+        let values = [
+            id.into(),
+            fence.into(),
+            state.name().as_str().into(),
+            columns.due.into(),
+            columns.reason.into(),
+            columns.status.into(),
+            columns.headers.as_deref().into(),
+            columns.body.into(),
+            finish.last_error().map(LastError::as_str).into(),
+            matches!(finish, Finish::Release { counts: false, .. }).into(),
+        ];
+        session.timed(&FINISH, &values).await?
+    };
     let Some(row) = rows.first() else { return Ok(None) };
     let now = reading.end(&session.joint.clock, row, 0, 1)?;
     if row.must_int(PASSES).map_err(JointError::corrupt)? != 0 {
-        session.timed(&PASS_TURN, &[id.as_bytes().into()]).await?;
+        session.timed(&PASS_TURN, &[id.into()]).await?;
     }
     Ok(Some(now))
 }

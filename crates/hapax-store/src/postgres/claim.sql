@@ -23,7 +23,7 @@
         $20::bytea[], $21::bytea[]
     ) AS i(id, scope, name, key, recipe, fingerprint, attempt, counted,
            lease, max_run, after_failure, replay_for, remember_for, starter, attended, input, group_id)
-    LEFT JOIN hapax_record r ON r.id = i.id
+    LEFT JOIN hapax_record r ON r.id = ANY (ARRAY[i.id])
 ), won AS (
     INSERT INTO hapax_record AS r
         (id, scope, name, key, recipe, fingerprint, fence, attempt, tries, created, since,

@@ -16,7 +16,7 @@ use super::lanes::Step;
 use super::link::{Link, Param};
 use super::rows;
 use super::runs::place;
-use super::statements::{CLAIM, CLAIM_CARRYING, CLAIM_FRESH, LAPSE, Sql, carries};
+use super::statements::{CLAIM, CLAIM_CARRYING, CLAIM_FRESH, CLAIM_PLAIN, LAPSE, Sql, carries, is_plain};
 use super::time::Reading;
 use crate::clock::Clock;
 
@@ -93,7 +93,11 @@ impl Step for ClaimStep {
 async fn claim_fresh(link: &mut Link, clock: &Clock, claims: &[&Claim]) -> Result<Vec<Option<Claimed>>, Failure> {
     let reading = Reading::begin(clock);
     let carrying = claims.iter().any(|claim| carries(claim));
-    let sql = if carrying { &CLAIM_CARRYING } else { &CLAIM_FRESH };
+    let sql = match carrying {
+        true => &CLAIM_CARRYING,
+        false if claims.iter().all(|claim| is_plain(claim)) => &CLAIM_PLAIN,
+        false => &CLAIM_FRESH,
+    };
     let rows = send(link, sql, &reading, claims, carrying).await?;
     let corrupt = |what| Failure::corrupt(what, &link.target().label);
     let mut answers = vec![None; claims.len()];

@@ -18,7 +18,7 @@ FROM clock c,
         $13::text[], $14::boolean[]
     )
     WITH ORDINALITY AS i(id, fence, state, after, reason, status, headers, body, last_error, gives_back, n)
-WHERE r.id = i.id AND r.fence = i.fence
+WHERE r.id = ANY (ARRAY[i.id]) AND r.fence = i.fence
     -- A run that lapsed can still report what became of it, but not that it does not know.
     AND (r.state = 'running' OR (r.state = 'unknown' AND i.state <> 'unknown'))
 -- Whether somebody may wait for it.

@@ -8,4 +8,4 @@ SELECT i.n, (
     ) o
 ) AS before
 FROM unnest($1::bytea[]) WITH ORDINALITY AS i(id, n)
-JOIN hapax_record r ON r.id = i.id
+JOIN hapax_record r ON r.id = ANY (ARRAY[i.id])

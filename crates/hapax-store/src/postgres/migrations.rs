@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::link::Link;
 use crate::migration::{Applied, Migration, MigrationStatus, Step, plan, status};
 
-pub(super) static MIGRATIONS: [Migration; 4] = [
+pub(super) static MIGRATIONS: [Migration; 5] = [
     Migration {
         version: 1,
         name: "records",
@@ -33,6 +33,12 @@ pub(super) static MIGRATIONS: [Migration; 4] = [
         name: "groups",
         up: include_str!("migrations/0004_groups.up.sql"),
         down: include_str!("migrations/0004_groups.down.sql"),
+    },
+    Migration {
+        version: 5,
+        name: "lighter",
+        up: include_str!("migrations/0005_lighter.up.sql"),
+        down: include_str!("migrations/0005_lighter.down.sql"),
     },
 ];
 

@@ -6,4 +6,4 @@ SELECT
     r.crashes, r.last_error, r.redriven, r.wake_at, r.input, r.group_id
 FROM clock c
 LEFT JOIN unnest($5::bytea[]) WITH ORDINALITY AS i(id, n) ON true
-LEFT JOIN hapax_record r ON r.id = i.id
+LEFT JOIN hapax_record r ON r.id = ANY (ARRAY[i.id])

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::lanes::Step;
 use super::link::Link;
 use super::rows;
-use super::statements::{FINISH, PASS_TURN, READ, RENEW};
+use super::statements::{FINISH, FINISH_DONE, PASS_TURN, READ, RENEW};
 use super::time::Reading;
 use crate::clock::Clock;
 
@@ -52,12 +52,18 @@ impl Step for FinishStep {
         let give_back: Vec<bool> = batch.iter().map(|step| gives_back(&step.finish)).collect();
 
         let reading = Reading::begin(clock);
-        let params = reading.params(&[
-            &ids, &fences, &states, &afters, &reasons, &statuses, &headers, &bodies, &errors, &give_back,
-        ]);
+        let (sql, params) = if batch.iter().all(|step| matches!(step.finish, Finish::Done(_))) {
+            let params = reading.params(&[&ids, &fences, &reasons, &statuses, &headers, &bodies]);
+            (&FINISH_DONE, params)
+        } else {
+            let params = reading.params(&[
+                &ids, &fences, &states, &afters, &reasons, &statuses, &headers, &bodies, &errors, &give_back,
+            ]);
+            (&FINISH, params)
+        };
         let mut finished: Vec<Option<Finished>> = batch.iter().map(|_| None).collect();
         let mut passing = Vec::new();
-        for row in link.run(&FINISH, &params).await? {
+        for row in link.run(sql, &params).await? {
             let now = reading.end(clock, &row);
             let place = place(&row);
             finished[place] = Some(Finished::Applied { now });
@@ -88,7 +94,7 @@ impl Step for FinishStep {
     }
 }
 
-/// Column of `finish.sql`.
+/// Column of `finish.sql` and `finish_done.sql`.
 const PASSES: usize = 3;
 
 /// Wakes the next of the groups of these records, which are done. That is known already, so that a failure only costs

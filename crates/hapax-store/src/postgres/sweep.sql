@@ -44,24 +44,24 @@
             ELSE coalesce(v.forget_at, v.later)
         END)
     FROM verdict v
-    WHERE r.id = v.id AND v.what = 'keep'
+    WHERE r.id = ANY (ARRAY[v.id]) AND v.what = 'keep'
 ), lapsed AS (
     UPDATE hapax_record r
     SET state = 'unknown', reason = 'lapsed', since = r.deadline, deadline = NULL, run_until = NULL, after_failure = NULL,
         starter = NULL, wake_at = CASE WHEN r.wake_at < 9223372036854775807 THEN r.deadline ELSE 9223372036854775807 END,
         look_at = greatest(v.soonest, v.later)
     FROM verdict v
-    WHERE r.id = v.id AND v.what = 'lapse'
+    WHERE r.id = ANY (ARRAY[v.id]) AND v.what = 'lapse'
 ), stripped AS (
     UPDATE hapax_record r
     SET reason = 'expired', status = NULL, headers = NULL, body = NULL,
         look_at = greatest(v.soonest, v.forget_at)
     FROM verdict v
-    WHERE r.id = v.id AND v.what = 'strip'
+    WHERE r.id = ANY (ARRAY[v.id]) AND v.what = 'strip'
 ), forgotten AS (
     DELETE FROM hapax_record r
     USING verdict v
-    WHERE r.id = v.id AND v.what = 'forget'
+    WHERE r.id = ANY (ARRAY[v.id]) AND v.what = 'forget'
 )
 SELECT c.now, c.wall,
     (SELECT count(*) FROM verdict WHERE what = 'lapse') AS lapsed,

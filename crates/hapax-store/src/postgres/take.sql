@@ -30,7 +30,7 @@
         deadline = d.deadline, run_until = d.run_until, after_failure = d.after_failure, starter = 'system',
         due = NULL, wake_at = d.deadline
     FROM ready d
-    WHERE r.id = d.id AND d.starts
+    WHERE r.id = ANY (ARRAY[d.id]) AND d.starts
     RETURNING
         d.id, d.wake_at AS was_due, d.position, r.scope, r.name, r.key,
         r.recipe, r.fingerprint, r.fence, r.attempt, r.tries, r.created, r.since, r.replay_for, r.remember_for,

@@ -42,14 +42,14 @@
     UPDATE hapax_record r
     SET wake_at = d.later
     FROM ready d
-    WHERE r.id = d.id AND d.is_behind
+    WHERE r.id = ANY (ARRAY[d.id]) AND d.is_behind
 ), started AS (
     UPDATE hapax_record r
     SET state = 'running', fence = nextval('hapax_fence'), attempt = $14::bytea, tries = r.tries + 1, since = d.now,
         deadline = d.deadline, run_until = d.run_until, after_failure = d.after_failure, starter = 'system',
         due = NULL, wake_at = d.deadline
     FROM ready d
-    WHERE r.id = d.id AND d.starts
+    WHERE r.id = ANY (ARRAY[d.id]) AND d.starts
     RETURNING
         d.id, d.wake_at AS was_due, d.position, r.scope, r.name, r.key,
         r.recipe, r.fingerprint, r.fence, r.attempt, r.tries, r.created, r.since, r.replay_for, r.remember_for,

@@ -2,8 +2,8 @@
 WITH turned AS MATERIALIZED (
     SELECT r.id
     FROM unnest($1::bytea[]) AS i(id)
-    JOIN hapax_record r ON r.id = i.id
-    WHERE r.state = 'waiting' AND r.input IS NOT NULL AND r.wake_at > r.due
+    JOIN hapax_record r ON r.id = ANY (ARRAY[i.id])
+    WHERE r.state = 'waiting' AND r.input IS NOT NULL AND (r.wake_at > r.due) IS TRUE
         AND (
             SELECT o.position FROM hapax_record o
             WHERE o.group_id = r.group_id AND o.wake_at IS NOT NULL AND o.position < r.position
@@ -15,5 +15,5 @@ WITH turned AS MATERIALIZED (
 UPDATE hapax_record r
 SET wake_at = r.due
 FROM turned t
-WHERE r.id = t.id
+WHERE r.id = ANY (ARRAY[t.id])
 RETURNING r.id

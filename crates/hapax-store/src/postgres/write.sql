@@ -24,7 +24,7 @@ WITH given AS MATERIALIZED (
         look_at = coalesce(i.look_at, r.look_at),
         input = CASE WHEN i.keeps_input THEN r.input ELSE i.input END
     FROM given i
-    WHERE r.id = i.id AND r.fence = i.was_fence AND r.state = i.was_state AND r.since = i.was_since
+    WHERE r.id = ANY (ARRAY[i.id]) AND r.fence = i.was_fence AND r.state = i.was_state AND r.since = i.was_since
         AND r.deadline IS NOT DISTINCT FROM i.was_deadline AND r.wake_at IS NOT DISTINCT FROM i.was_wake_at
     RETURNING i.n, r.fence, r.scope, r.name, r.key
 ), audited AS (

@@ -227,7 +227,7 @@ async fn failures_have_their_kinds() {
     assert_eq!(error.kind(), StoreErrorKind::Full);
     assert!(error.to_string().contains("connect to the primary"), "{error}");
 
-    database.query("BEGIN READ WRITE; DROP TABLE hapax_record; COMMIT");
+    database.query("BEGIN READ WRITE; DROP TABLE hapax_record CASCADE; COMMIT");
     let error = store.claim(claim("k")).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Schema);
     assert!(error.to_string().contains("hapax migrate"), "{error}");

@@ -4,6 +4,7 @@ use hapax_core::{Amend, Amendment, Audit, DeadReason, Filter, Finish, StateName,
 use hapax_store::postgres::{PostgresOptions, PostgresStore};
 use hapax_testbed::Postgres;
 use tokio_postgres::NoTls;
+use tokio_postgres::types::Kind;
 
 use super::world::{claim, connect, enqueue, lease, operation, take};
 
@@ -61,7 +62,7 @@ async fn records_in_every_state_survive_all_versions() {
     }
     let before = database.query(STATES);
     let versions = PostgresStore::migrations(database.url()).await.unwrap().len() as u32;
-    assert_eq!(versions, 4);
+    assert_eq!(versions, 5);
     for version in 2..=versions {
         PostgresStore::migrate(database.url(), Some(version)).await.unwrap();
         assert_eq!(database.query(STATES), before, "up to {version}");
@@ -121,7 +122,7 @@ async fn refuses_a_newer_or_foreign_schema() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Schema);
-    for part in ["version 99", "versions up to 4", database.name()] {
+    for part in ["version 99", "versions up to 5", database.name()] {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
@@ -162,12 +163,73 @@ async fn every_statement_fits_the_schema() {
     PostgresStore::migrate(database.url(), None).await.unwrap();
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
-    assert_eq!(PostgresStore::statements().len(), 29);
+    assert_eq!(PostgresStore::statements().len(), 31);
     for sql in PostgresStore::statements() {
         let prepared = client.prepare_typed(sql.text, sql.types).await;
         let statement = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", sql.name));
         assert_eq!(statement.params().len(), sql.types.len(), "{}", sql.name);
     }
+}
+
+/// A plan is kept for as long as its connection, and the first ones are made when there are no records yet.
+#[tokio::test]
+async fn no_plan_reads_a_whole_index_because_it_was_made_when_there_were_no_records() {
+    const WALK: [&str; 7] = [
+        "list_all",
+        "list_dead",
+        "list_waiting",
+        "list_group",
+        "census",
+        "scopes",
+        "taken",
+    ];
+    let database = Postgres::shared().database();
+    PostgresStore::migrate(database.url(), None).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("VACUUM (ANALYZE) hapax_record").await.unwrap();
+    // As the store's own sessions have them.
+    let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off;
+        SET enable_hashjoin = off; SET enable_mergejoin = off";
+    client.batch_execute(settings).await.unwrap();
+    let mut scans = 0;
+    for sql in PostgresStore::statements() {
+        if WALK.contains(&sql.name) {
+            continue;
+        }
+        let types: Vec<String> = sql
+            .types
+            .iter()
+            .map(|r#type| match r#type.kind() {
+                Kind::Array(member) => format!("{}[]", member.name()),
+                _ => r#type.name().to_owned(),
+            })
+            .collect();
+        let (types, nulls) = match types.len() {
+            0 => (String::new(), String::new()),
+            count => (
+                format!("({})", types.join(", ")),
+                format!("({})", vec!["NULL"; count].join(", ")),
+            ),
+        };
+        let (name, text) = (sql.name, sql.text);
+        client
+            .batch_execute(&format!("PREPARE {name}{types} AS {text}"))
+            .await
+            .unwrap();
+        let plan = client
+            .query(&format!("EXPLAIN EXECUTE {name}{nulls}"), &[])
+            .await
+            .unwrap();
+        let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        for (scan, below) in plan.iter().zip(&plan[1..]) {
+            if scan.contains("Scan using hapax_record") {
+                scans += 1;
+                assert!(below.contains("Index Cond:"), "{name}:\n{}", plan.join("\n"));
+            }
+        }
+    }
+    assert!(scans > 20, "{scans}");
 }
 
 type Columns = &'static [(&'static str, &'static str)];
