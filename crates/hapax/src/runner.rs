@@ -31,8 +31,9 @@ use intake::{Intake, Look};
 /// More at a time would be a mistake in the configuration.
 const MOST: usize = 1 << 20;
 
-/// How long a runner with more to do waits for half of its slots, in case its runs end soon.
-const BREATH: Duration = Duration::from_millis(5);
+/// How long a runner with more to do waits for all of its slots, in case its runs end at once, and then for half of them,
+/// in case they end soon: few records cost the store about as much as many.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(4)];
 
 /// How many requests for work it has with the store at a time, while there is more than it can take at once: the next
 /// one is on its way while one is made durable.
@@ -258,9 +259,7 @@ impl Runner {
         let endings = Arc::new(Semaphore::new(concurrency));
         let mut intake = Intake::new(&self.engine, &self.handled, Arc::clone(&slots), Arc::clone(&endings));
         let alarm = &self.engine.inner.alarm;
-        // Few records cost the store about as much as many: while runs end quickly, half of the slots are filled at
-        // once, and the other half runs meanwhile.
-        let half = concurrency.div_ceil(2) as u32;
+        let (all, half) = (concurrency as u32, concurrency.div_ceil(2) as u32);
         let (mut look, mut looked) = (
             Look {
                 more: true,
@@ -280,7 +279,13 @@ impl Runner {
             let (asked, most) = (intake.asked(), if look.more { ASKS } else { 1 });
             let ready = async {
                 match look.more {
-                    true => drop(timeout(BREATH, slots.acquire_many(half)).await),
+                    true => {
+                        for (pause, places) in PAUSES.into_iter().zip([all, half]) {
+                            if timeout(pause, slots.acquire_many(places)).await.is_ok() {
+                                break;
+                            }
+                        }
+                    }
                     false => alarm.rung(looked + self.options.poll.min(look.pause)).await,
                 }
                 // The semaphore is never closed.
@@ -305,7 +310,6 @@ impl Runner {
         }
         intake.drain(&mut look).await;
         // An error of the timer: time is over.
-        let all = concurrency as u32;
         let _ = timeout(self.options.drain, async {
             // Whoever frees a slot has a place among the endings.
             let slots = slots.acquire_many(all).await;
