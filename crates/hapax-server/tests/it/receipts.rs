@@ -142,6 +142,16 @@ fn what_did_not_commit_is_sealed_and_run_by_the_next_arrival() {
     assert!(error.contains("sealed"), "{error}");
     assert_eq!(world.orders(), 0);
 
+    let mut broken_off = Ask::order("k", 1).start(gateway.addr);
+    let held = world.backend.next();
+    let stale = Attempt::of(&held.text);
+    drop(held);
+    let answer = Answer::read(&mut broken_off);
+    answer.is(503, "upstream-unavailable");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(answer.body.contains("did not happen"), "{answer:?}");
+    assert!(world.commit(&stale).unwrap_err().contains("sealed"));
+
     let mut second = Ask::order("k", 1).start(gateway.addr);
     let held = world.backend.next();
     let attempt = Attempt::of(&held.text);

@@ -179,7 +179,7 @@ where
         response,
         verdict,
         started,
-        unsent: false,
+        failed: None,
     });
     worked
 }

@@ -39,8 +39,8 @@ pub(super) struct Told<B> {
     pub(super) response: Response<Body<B>>,
     pub(super) verdict: Verdict,
     pub(super) started: Instant,
-    /// The inner service was provably not asked.
-    pub(super) unsent: bool,
+    /// Without an answer of the inner service: what that proves.
+    pub(super) failed: Option<Proof>,
 }
 
 /// What a run came to.
@@ -132,13 +132,16 @@ where
     if let Some(permit) = permit {
         permit.report(came.health(route));
     }
-    let unsent = matches!(&came, Came::Failed(fault) if fault.proof == Proof::Unsent);
+    let failed = match &came {
+        Came::Failed(fault) => Some(fault.proof),
+        _ => None,
+    };
     let (finish, response, verdict) = came.end(route);
     let told = Told {
         response,
         verdict,
         started,
-        unsent,
+        failed,
     };
     Ended {
         finish,
@@ -176,12 +179,16 @@ where
             finish = Finish::Done(outcome);
         }
     }
-    if told.unsent || matches!(finish, Finish::Done(_)) {
+    if told.failed == Some(Proof::Unsent) || matches!(finish, Finish::Done(_)) {
         return Ended { finish, reply: told };
     }
     let end = (finish, told.response, told.verdict);
     let (finish, response, verdict) = settle::failed(sealed.sealer.as_ref(), attempt, route, end).await;
-    (told.response, told.verdict) = (response, verdict);
+    told.response = match (told.failed, verdict) {
+        (Some(_), Verdict::Released) => settle::proven_undone(route),
+        _ => response,
+    };
+    told.verdict = verdict;
     Ended { finish, reply: told }
 }
 
@@ -205,7 +212,7 @@ async fn happened<B: HttpBody<Data = Bytes>>(
         response,
         verdict,
         started,
-        unsent: false,
+        failed: None,
     });
     Some(Ended { finish, reply })
 }

@@ -10,6 +10,7 @@ use hapax_core::{
 };
 use http::{Response, StatusCode};
 
+use super::problem::{Details, Problem};
 use super::reply;
 use super::report::Verdict;
 use super::route::{Route, SealedBy};
@@ -74,6 +75,14 @@ pub(super) async fn failed<B: From<Bytes>>(
             (unknown(finish), response, Verdict::Ambiguous)
         }
     }
+}
+
+/// What is said of a run that gave no answer, once it is sealed.
+pub(super) fn proven_undone<B: From<Bytes>>(route: &Route) -> Response<B> {
+    let said = "The service behind gave no whole answer, and it is proven that what was asked did not happen. Send the \
+                same request again, with the same key.";
+    let details = Details::new(Problem::UpstreamUnavailable, said).retry_after(Duration::from_secs(1));
+    details.response(route.profile)
 }
 
 /// Whether an answer says that there was an effect, which should have left a receipt.
