@@ -36,9 +36,9 @@ pub(super) static MIGRATIONS: [Migration; 5] = [
     },
     Migration {
         version: 5,
-        name: "lighter",
-        up: include_str!("migrations/0005_lighter.up.sql"),
-        down: include_str!("migrations/0005_lighter.down.sql"),
+        name: "whole_row",
+        up: include_str!("migrations/0005_whole_row.up.sql"),
+        down: include_str!("migrations/0005_whole_row.down.sql"),
     },
 ];
 

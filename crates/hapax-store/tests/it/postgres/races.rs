@@ -197,5 +197,5 @@ async fn finishes_stay_on_their_page() {
         }
         tokio::task::yield_now().await;
     };
-    assert!(hot * 100 >= updated * 55, "{hot} of {updated} updates were HOT");
+    assert!(hot * 100 >= updated * 75, "{hot} of {updated} updates were HOT");
 }
