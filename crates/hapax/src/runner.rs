@@ -31,8 +31,8 @@ use intake::{Intake, Look};
 /// More at a time would be a mistake in the configuration.
 const MOST: usize = 1 << 20;
 
-/// How long a runner with more to do waits for all of its slots, in case its runs end at once, and then for half of them,
-/// in case they end soon: few records cost the store about as much as many.
+/// How long a runner with more to do waits for as many slots as it had free last time, in case its runs end at once, and
+/// then for half of all, in case they end soon: few records cost the store about as much as many.
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(4)];
 
 /// How many requests for work it has with the store at a time, while there is more than it can take at once: the next
@@ -260,6 +260,8 @@ impl Runner {
         let mut intake = Intake::new(&self.engine, &self.handled, Arc::clone(&slots), Arc::clone(&endings));
         let alarm = &self.engine.inner.alarm;
         let (all, half) = (concurrency as u32, concurrency.div_ceil(2) as u32);
+        // How many were free. What runs for long is waited for in vain once.
+        let mut free = all;
         let (mut look, mut looked) = (
             Look {
                 more: true,
@@ -280,7 +282,7 @@ impl Runner {
             let ready = async {
                 match look.more {
                     true => {
-                        for (pause, places) in PAUSES.into_iter().zip([all, half]) {
+                        for (pause, places) in PAUSES.into_iter().zip([free, half]) {
                             if timeout(pause, slots.acquire_many(places)).await.is_ok() {
                                 break;
                             }
@@ -301,6 +303,7 @@ impl Runner {
                 () = ready, if asked < most => {
                     alarm.quiet();
                     looked = Instant::now();
+                    free = half.max(slots.available_permits() as u32);
                     let this = intake.look().await;
                     // What was only asked for tells when it is given.
                     let more = look.more && intake.asked() > asked;

@@ -53,6 +53,36 @@ async fn an_idle_runner_looks_once_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_long_run_does_not_slow_the_many_short_ones_beside_it() {
+    let (store, starts) = (memory(), Starts::new());
+    let options = RunnerOptions {
+        concurrency: 4,
+        ..RunnerOptions::default()
+    };
+    let noted = starts.clone();
+    let process = Process::with(&store, handling(policy()), options, move |_, key| {
+        noted.note(&key);
+        async move {
+            if key == "long" {
+                sleep(20 * SECOND).await;
+            }
+            Doing::Ends(Attempted::Done(outcome("a")))
+        }
+    });
+    process.enqueue("long").await;
+    for n in 0..200 {
+        process.enqueue_in(&n.to_string(), 2500 * MILLI).await;
+    }
+    sleep(4 * SECOND).await;
+    let mut short: Vec<_> = (0..200).flat_map(|n| starts.of(&n.to_string())).collect();
+    short.sort_unstable();
+    assert_eq!(short.len(), 200);
+    // It is waited for in vain once.
+    let took = short[199] - short[0];
+    assert!(took <= 5 * MILLI, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_delayed_runs_when_it_is_due() {
     let (store, starts) = (memory(), Starts::new());
     let process = Process::start(
