@@ -102,8 +102,7 @@ impl<C: Connection + ?Sized> Session<'_, C> {
     }
 }
 
-/// The parameters of the statements that claim; the last two are not for `claim_fresh.sql` and
-/// `claim_plain.sql`.
+/// The parameters of the statements that claim; the last two are for those that carry.
 fn claim_values<'a>(claim: &'a Claim, id: &'a OperationId) -> [Value<'a>; 17] {
     [
         id.as_bytes().into(),
@@ -132,12 +131,11 @@ pub(super) async fn claim_fresh<C: Connection + ?Sized>(
 ) -> Answer<Option<(Timestamp, Lease)>> {
     let id = claim.operation.id();
     let values = claim_values(claim, &id);
-    let (statement, values) = if store::carries(claim) {
-        (&CLAIM_CARRYING, &values[..])
-    } else if store::is_plain(claim) {
-        (&CLAIM_PLAIN, &values[..values.len() - 2])
-    } else {
-        (&CLAIM_FRESH, &values[..values.len() - 2])
+    let without = &values[..values.len() - 2];
+    let (statement, values) = match store::carries(claim) {
+        true => (&CLAIM_CARRYING, &values[..]),
+        false if store::is_plain(claim) => (&CLAIM_PLAIN, without),
+        false => (&CLAIM_FRESH, without),
     };
     let (reading, rows) = session.timed(statement, values).await?;
     let Some(row) = rows.first() else { return Ok(None) };

@@ -39,8 +39,6 @@ impl Step for FinishStep {
     async fn carry_out(link: &mut Link, clock: &Clock, batch: &[&Self]) -> Result<Vec<Option<Finished>>, Failure> {
         let ids: Vec<&[u8]> = batch.iter().map(|step| step.id.as_bytes().as_slice()).collect();
         let fences: Vec<i64> = batch.iter().map(|step| step.fence.get() as i64).collect();
-        let states: Vec<&str> = batch.iter().map(|step| state(&step.finish)).collect();
-        let afters: Vec<Option<i64>> = batch.iter().map(|step| after(&step.finish)).collect();
         let reasons: Vec<Option<&str>> = batch.iter().map(|step| reason(&step.finish)).collect();
         let answers: Vec<Option<&Answer>> = batch.iter().map(|step| answer(&step.finish)).collect();
         let statuses: Vec<Option<i32>> = answers.iter().map(|a| a.map(|a| i32::from(a.status))).collect();
@@ -48,22 +46,23 @@ impl Step for FinishStep {
         let headers: Vec<Option<&[u8]>> = headers.iter().map(Option::as_deref).collect();
         let bodies: Vec<Option<&[u8]>> = answers.iter().map(|a| a.map(|a| a.body.as_ref())).collect();
 
-        let errors: Vec<Option<&str>> = batch.iter().map(|step| last_error(&step.finish)).collect();
-        let give_back: Vec<bool> = batch.iter().map(|step| gives_back(&step.finish)).collect();
-
         let reading = Reading::begin(clock);
-        let (sql, params) = if batch.iter().all(|step| matches!(step.finish, Finish::Done(_))) {
+        let rows = if batch.iter().all(|step| matches!(step.finish, Finish::Done(_))) {
             let params = reading.params(&[&ids, &fences, &reasons, &statuses, &headers, &bodies]);
-            (&FINISH_DONE, params)
+            link.run(&FINISH_DONE, &params).await?
         } else {
+            let states: Vec<&str> = batch.iter().map(|step| state(&step.finish)).collect();
+            let afters: Vec<Option<i64>> = batch.iter().map(|step| after(&step.finish)).collect();
+            let errors: Vec<Option<&str>> = batch.iter().map(|step| last_error(&step.finish)).collect();
+            let give_back: Vec<bool> = batch.iter().map(|step| gives_back(&step.finish)).collect();
             let params = reading.params(&[
                 &ids, &fences, &states, &afters, &reasons, &statuses, &headers, &bodies, &errors, &give_back,
             ]);
-            (&FINISH, params)
+            link.run(&FINISH, &params).await?
         };
         let mut finished: Vec<Option<Finished>> = batch.iter().map(|_| None).collect();
         let mut passing = Vec::new();
-        for row in link.run(sql, &params).await? {
+        for row in rows {
             let now = reading.end(clock, &row);
             let place = place(&row);
             finished[place] = Some(Finished::Applied { now });

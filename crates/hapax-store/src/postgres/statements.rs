@@ -48,10 +48,14 @@ macro_rules! sql {
     };
 }
 
-sql!(
-    CLAIM_PLAIN,
-    "claim_plain",
-    clock,
+/// The same of several statements with the same parameters.
+macro_rules! sqls {
+    ($types:tt, $($const:ident = $name:literal),+) => {
+        $(sql!($const, $name, clock, $types);)+
+    };
+}
+
+sqls!(
     [
         BYTEA_ARRAY,
         TEXT_ARRAY,
@@ -68,34 +72,11 @@ sql!(
         INT8_ARRAY,
         TEXT_ARRAY,
         BOOL_ARRAY
-    ]
+    ],
+    CLAIM_PLAIN = "claim_plain",
+    CLAIM_FRESH = "claim_fresh"
 );
-sql!(
-    CLAIM_FRESH,
-    "claim_fresh",
-    clock,
-    [
-        BYTEA_ARRAY,
-        TEXT_ARRAY,
-        TEXT_ARRAY,
-        TEXT_ARRAY,
-        INT8_ARRAY,
-        BYTEA_ARRAY,
-        BYTEA_ARRAY,
-        INT8_ARRAY,
-        INT8_ARRAY,
-        INT8_ARRAY,
-        TEXT_ARRAY,
-        INT8_ARRAY,
-        INT8_ARRAY,
-        TEXT_ARRAY,
-        BOOL_ARRAY
-    ]
-);
-sql!(
-    CLAIM_CARRYING,
-    "claim_carrying",
-    clock,
+sqls!(
     [
         BYTEA_ARRAY,
         TEXT_ARRAY,
@@ -114,31 +95,9 @@ sql!(
         BOOL_ARRAY,
         BYTEA_ARRAY,
         BYTEA_ARRAY
-    ]
-);
-sql!(
-    CLAIM,
-    "claim",
-    clock,
-    [
-        BYTEA_ARRAY,
-        TEXT_ARRAY,
-        TEXT_ARRAY,
-        TEXT_ARRAY,
-        INT8_ARRAY,
-        BYTEA_ARRAY,
-        BYTEA_ARRAY,
-        INT8_ARRAY,
-        INT8_ARRAY,
-        INT8_ARRAY,
-        TEXT_ARRAY,
-        INT8_ARRAY,
-        INT8_ARRAY,
-        TEXT_ARRAY,
-        BOOL_ARRAY,
-        BYTEA_ARRAY,
-        BYTEA_ARRAY
-    ]
+    ],
+    CLAIM_CARRYING = "claim_carrying",
+    CLAIM = "claim"
 );
 sql!(LAPSE, "lapse", clock, [BYTEA_ARRAY, INT8_ARRAY]);
 sql!(
