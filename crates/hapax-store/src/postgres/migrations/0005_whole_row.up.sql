@@ -1,6 +1,6 @@
 -- The server reads the text of a table's CHECK constraint anew for every statement. Naming 19 columns, it took longer to
--- read than the rules took to decide; so the rules take the whole row (which fetches a large input or body that an
--- update leaves where it is).
+-- read than the rules took to decide; so the rules take the whole row. An update that leaves a large input or body where
+-- it is now reads it: 0.2 ms for 1 MiB, 3 ms for 8.
 ALTER TABLE hapax_record DROP CONSTRAINT hapax_record_check;
 DROP DOMAIN hapax_record_rules;
 DROP TYPE hapax_record_facts;
