@@ -195,6 +195,27 @@ impl<D: Database> Atomic<D> {
     }
 }
 
+#[cfg(feature = "consume")]
+impl<D: Database + Clone> Atomic<D> {
+    /// The same with other options; the bounds were checked.
+    pub(crate) fn with(&self, options: AtomicOptions) -> Self {
+        let shared = &self.shared;
+        Self {
+            shared: Arc::new(Shared {
+                engine: Arc::clone(&shared.engine),
+                joint: shared.joint.clone(),
+                database: shared.database.clone(),
+                options,
+            }),
+        }
+    }
+
+    /// Runs what was claimed before. What it comes to is committed, or was rolled back and is the caller's to record.
+    pub(crate) async fn rerun<W: Work<D>>(&self, work: W, run: Run) -> Result<W::Reply, AtomicError<Failed<W::Error>>> {
+        early::transact(Arc::clone(&self.shared), work, run).await.reply
+    }
+}
+
 impl<D> Clone for Atomic<D> {
     fn clone(&self) -> Self {
         Self {

@@ -194,6 +194,54 @@ pub enum Event<'a> {
         /// The failure.
         error: &'a StoreError,
     },
+    /// A consumer took messages from its broker.
+    Received {
+        /// The consumer.
+        name: &'a Name,
+        /// How many.
+        messages: usize,
+        /// Those that may have been delivered before.
+        redelivered: usize,
+    },
+    /// A message came to an end at its consumer, and its broker was told.
+    Consumed {
+        /// The consumer.
+        name: &'a Name,
+        /// `done`, `duplicate`, `waiting`, `unknown`, `dead` (acknowledged), or `again` (to be delivered again).
+        came: &'static str,
+        /// From its delivery.
+        took: Duration,
+    },
+    /// A consumer takes nothing from its broker for now: what its handler calls is away.
+    IntakePaused {
+        /// The consumer.
+        name: &'a Name,
+    },
+    /// A consumer takes messages again.
+    IntakeResumed {
+        /// The consumer.
+        name: &'a Name,
+    },
+    /// How far a consumer is behind.
+    Lag {
+        /// The consumer.
+        name: &'a Name,
+        /// Messages that are not done with.
+        messages: u64,
+        /// Age of the oldest, where the broker can tell.
+        oldest: Option<Duration>,
+    },
+    /// A consumer's broker failed or refused; it is asked again.
+    SourceFailed {
+        /// The consumer.
+        name: &'a Name,
+        /// What was being done: `receive`, `ack`, `retry`, `dead`, `lag`, `limits`.
+        doing: &'static str,
+        /// The failure.
+        error: &'a dyn std::error::Error,
+        /// Whether a person must act.
+        refused: bool,
+    },
     /// The sweeper did some work.
     Swept(Swept),
 }

@@ -98,6 +98,14 @@ failpoints! {
         CompensationRan => "compensation-ran",
     }
 
+    /// Every failpoint on the way of a message, beside those of its run.
+    CONSUME {
+        /// What the message came to is durable, its broker does not know.
+        BeforeAck => "before-ack",
+        /// Its broker knows.
+        AfterAck => "after-ack",
+    }
+
     /// Every failpoint on the way of a staged effect to the runners.
     OUTBOX {
         /// A batch of staged effects is enqueued, and still staged.

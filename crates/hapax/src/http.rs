@@ -44,6 +44,8 @@ pub use answer::IDEMPOTENT_REPLAYED;
 pub use body::Body;
 pub use failure::{Failure, MAX_RETRY_AFTER, Proof};
 pub use fingerprint::{Pointer, PointerError, Recipe};
+#[cfg(feature = "consume")]
+pub(crate) use fingerprint::{canonical_json, json_text};
 pub use key::{IDEMPOTENCY_KEY, KeyError};
 pub use layer::Idempotency;
 pub use limits::Limits;

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "atomic")]
 pub mod atomic;
+#[cfg(feature = "consume")]
+pub mod consume;
 pub mod engine;
 pub mod event;
 pub mod failpoint;

@@ -71,7 +71,11 @@ async fn tell<D: Database, W: Work<D>>(
 }
 
 /// The handler's transaction. What it finished is finished again by the engine, which finds it so.
-async fn transact<D: Database, W: Work<D>>(shared: Arc<Shared<D>>, mut work: W, run: Run) -> Ended<Outcome<D, W>> {
+pub(super) async fn transact<D: Database, W: Work<D>>(
+    shared: Arc<Shared<D>>,
+    mut work: W,
+    run: Run,
+) -> Ended<Outcome<D, W>> {
     let policy = shared.options.failures.as_ref();
     if let Some(policy) = policy
         && run.tries > policy.limits.tries

@@ -202,6 +202,24 @@ impl Fingerprinter {
     }
 }
 
+/// The canonical form of a text that is JSON; `None` if it is not, or would lose something.
+#[cfg(feature = "consume")]
+pub(crate) fn canonical_json(text: &[u8]) -> Option<String> {
+    let json = Json::read(text)?;
+    let mut out = String::with_capacity(text.len());
+    json.write(&mut out);
+    Some(out)
+}
+
+/// The string or number that a pointer finds in a JSON text.
+#[cfg(feature = "consume")]
+pub(crate) fn json_text(text: &[u8], pointer: &Pointer) -> Option<String> {
+    match pointer.find(&Json::read(text)?)? {
+        Json::String(text) | Json::Number(text) => Some(text.to_string()),
+        Json::Word(_) | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
 fn encode(pointer: &str) -> String {
     let mut out = String::with_capacity(pointer.len());
     for byte in pointer.bytes() {

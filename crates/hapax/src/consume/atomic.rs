@@ -1,0 +1,176 @@
+//! Messages handled in transactions: the record and the handler's writes are committed together.
+
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, join_all};
+use hapax_core::policy::{FailureClass, Health};
+use hapax_core::{DeadReason, Finish, LastError};
+use hapax_store::joined::Fault;
+
+use super::perform::{Came, Desk, Perform, Task, done, refingerprint};
+use super::{Handled, Message};
+use crate::atomic::work::{Failed, Performed, Work, Worked};
+use crate::atomic::{Atomic, AtomicError, AtomicOptions, BoxError, Database};
+use crate::engine::{Arrival, Reply, Run};
+use crate::retry::Permit;
+use crate::runner::{Attempted, Failure};
+
+pub(super) struct InTransactions<D, H> {
+    desk: Arc<Desk>,
+    /// A crash leaves nothing behind.
+    plain: Atomic<D>,
+    /// A crash leaves a start behind: for messages that may have crashed somebody before.
+    counting: Atomic<D>,
+    handler: Arc<H>,
+}
+
+impl<D, H> InTransactions<D, H>
+where
+    D: Database + Clone,
+{
+    pub(super) fn new(desk: Arc<Desk>, atomic: &Atomic<D>, handler: H) -> Self {
+        let with = |count_crashes| {
+            atomic.with(AtomicOptions {
+                failures: Some(desk.options.destination.policy().clone()),
+                count_crashes,
+                ..atomic.shared.options.clone()
+            })
+        };
+        Self {
+            plain: with(false),
+            counting: with(true),
+            desk,
+            handler: Arc::new(handler),
+        }
+    }
+}
+
+impl<D, H, E> InTransactions<D, H>
+where
+    D: Database + Clone,
+    E: Into<BoxError> + Send + 'static,
+    H: for<'t> Fn(&'t mut D::Connection, &'t Message) -> BoxFuture<'t, Result<Handled, E>> + Send + Sync + 'static,
+{
+    async fn one(self: Arc<Self>, task: Task, permit: Option<Permit>) -> Came {
+        let operation = self.desk.operation(&task.key);
+        let fingerprint = match self.desk.fingerprint(&task.message).await {
+            Ok(fingerprint) => fingerprint,
+            Err(error) => return Came::Away(error.to_string()),
+        };
+        let id = operation.id();
+        let arrival = Arrival {
+            operation,
+            fingerprint,
+            refingerprint: refingerprint(),
+            options: self.desk.run.clone(),
+            wait: std::time::Duration::ZERO,
+            group: None,
+            input: Some(task.message.to_input()),
+        };
+        let atomic = if task.redelivered { &self.counting } else { &self.plain };
+        let handling = Handling {
+            handler: Arc::clone(&self.handler),
+            message: task.message,
+        };
+        let told = atomic.perform(arrival, handling).await;
+        if let Some(permit) = permit {
+            permit.report(health(&told));
+        }
+        match told {
+            Ok(Reply::Ran(came)) => came,
+            Ok(Reply::Refused(refusal)) => self.desk.refused(id, refusal).await,
+            Err(error @ AtomicError::NotClaimed(_)) => Came::Away(error.map(|failed| failed.error).to_string()),
+            // Counted in the record, or not happened at all.
+            Err(_) => self.desk.recorded(id).await,
+        }
+    }
+}
+
+/// What a run says about what the handler calls.
+fn health<E>(told: &Result<Reply<Came>, AtomicError<E>>) -> Health {
+    match told {
+        Ok(Reply::Ran(_)) => Health::Success,
+        Ok(Reply::Refused(_)) | Err(AtomicError::Panicked | AtomicError::Kept | AtomicError::Exhausted) => {
+            Health::Ignored
+        }
+        Err(_) => Health::Failure,
+    }
+}
+
+impl<D, H, E> Perform for InTransactions<D, H>
+where
+    D: Database + Clone,
+    E: Into<BoxError> + Send + 'static,
+    H: for<'t> Fn(&'t mut D::Connection, &'t Message) -> BoxFuture<'t, Result<Handled, E>> + Send + Sync + 'static,
+{
+    fn perform(self: Arc<Self>, tasks: Vec<Task>, permit: Permit) -> BoxFuture<'static, Vec<Came>> {
+        let mut permit = Some(permit);
+        let all: Vec<_> = tasks
+            .into_iter()
+            .map(|task| Arc::clone(&self).one(task, permit.take()))
+            .collect();
+        Box::pin(join_all(all))
+    }
+
+    fn again(&self, run: Run, message: Message) -> BoxFuture<'static, Attempted> {
+        let handling = Handling {
+            handler: Arc::clone(&self.handler),
+            message,
+        };
+        let counting = self.counting.clone();
+        Box::pin(async move {
+            match counting.rerun(handling, run).await {
+                Ok(Came::Done) => Attempted::Done(done()),
+                Ok(Came::Dead(why)) => Attempted::Failed(Failure::new(FailureClass::Final, &why)),
+                Ok(_) => Attempted::Done(done()),
+                // Rolled back: it may be repeated whatever happened, and counts.
+                Err(error) => {
+                    let error = error.map(|failed| failed.error);
+                    Attempted::Repeat(Failure::new(FailureClass::Ambiguous, &error.to_string()))
+                }
+            }
+        })
+    }
+}
+
+/// A message in the hands of its handler.
+struct Handling<H> {
+    handler: Arc<H>,
+    message: Message,
+}
+
+impl<D, H, E> Work<D> for Handling<H>
+where
+    D: Database,
+    E: Into<BoxError> + Send + 'static,
+    H: for<'t> Fn(&'t mut D::Connection, &'t Message) -> BoxFuture<'t, Result<Handled, E>> + Send + Sync + 'static,
+{
+    type Reply = Came;
+    type Error = BoxError;
+
+    async fn perform(&mut self, mut transaction: D::Transaction, _: Run) -> Performed<D, Self> {
+        let handled = (self.handler)(D::connection(&mut transaction), &self.message).await;
+        let worked = match handled {
+            Ok(Handled::Done) => Worked::Ended(true, Finish::Done(done()), Came::Done),
+            Ok(Handled::Dead(why)) => {
+                let finish = Finish::Dead {
+                    reason: DeadReason::Refused,
+                    answer: None,
+                    last_error: Some(LastError::new(&why)),
+                };
+                Worked::Ended(false, finish, Came::Dead(why))
+            }
+            Err(error) => {
+                let error = error.into();
+                Worked::Failed(Failed {
+                    fault: Fault::of(error.as_ref()),
+                    text: crate::atomic::chain(error.as_ref()),
+                    error,
+                    after: None,
+                    answer: None,
+                })
+            }
+        };
+        (Some(transaction), worked)
+    }
+}
