@@ -41,7 +41,7 @@ use crate::atomic::{Atomic, BoxError, Database};
 use crate::engine::{Engine, Run, RunOptions};
 use crate::retry::Destination;
 use crate::runner::{Attempted, Handling, Runner, RunnerOptions};
-use intake::Intake;
+use intake::{Clerk, Intake};
 use perform::{Desk, Perform};
 
 pub use error::ConsumerError;
@@ -268,7 +268,10 @@ impl Consumer {
         let (stop, stopped) = watch::channel(false);
         let intake = Intake {
             source: self.source,
-            identity: self.identity,
+            clerk: Clerk {
+                identity: self.identity,
+                desk: Arc::clone(&self.desk),
+            },
             desk: self.desk,
             perform: self.perform,
             stopped: stopped.clone(),
