@@ -14,7 +14,7 @@ use crate::event::Event;
 impl Desk {
     /// Makes a message a dead letter under this key, with its payload, unless that is known already.
     pub(super) async fn bury(&self, message: &Message, key: &Key, reason: DeadReason, why: &str) -> Came {
-        let claim = match self.claim(message, key).await {
+        let claim = match self.claim(message, key, Some(message.to_input())).await {
             Ok(claim) => claim,
             Err(error) => return Came::Away(error.to_string()),
         };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hapax_core::policy::FailureClass;
 use hapax_core::{
-    Claim, DeadReason, Fingerprint, Key, Name, Operation, OperationId, RecipeId, Record, Refusal, Retention, Starter,
-    State, StoreError,
+    Claim, DeadReason, Fingerprint, Input, Key, Name, Operation, OperationId, RecipeId, Record, Refusal, Retention,
+    Starter, State, StoreError,
 };
 use tokio::sync::OnceCell;
 
@@ -17,6 +17,8 @@ use crate::engine::{Engine, Refingerprint, Run, RunError, RunOptions, random_att
 use crate::retry::Permit;
 use crate::runner::{Attempted, Failure};
 
+/// How long a message waits for a copy of it that is being handled: most end soon.
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// How long a message is left alone that somebody else has in hand.
 const BUSY: Duration = Duration::from_secs(30);
 /// The same for one of which nothing is known.
@@ -122,8 +124,8 @@ impl Desk {
         Ok(fingerprint(&self.engine.store().secret(), recipe, &message.payload))
     }
 
-    /// The claim of a message, which counts as a try and stores it.
-    pub(super) async fn claim(&self, message: &Message, key: &Key) -> Result<Claim, StoreError> {
+    /// The claim of a message, which counts as a try.
+    pub(super) async fn claim(&self, message: &Message, key: &Key, input: Option<Input>) -> Result<Claim, StoreError> {
         Ok(Claim {
             operation: self.operation(key),
             fingerprint: self.fingerprint(message).await?,
@@ -134,7 +136,7 @@ impl Desk {
             after_failure: self.run.after_failure,
             attended: true,
             retention: self.run.retention,
-            input: Some(message.to_input()),
+            input,
             group: None,
         })
     }
