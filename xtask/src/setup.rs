@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hapax_testbed::{MailServer, MariaDb, Nginx, PgBouncer, Postgres};
+use hapax_testbed::{MailServer, MariaDb, Nginx, PgBouncer, Postgres, Redis};
 
 use crate::step::{Failure, Outcome, cargo, output, root, run, succeeds};
 
@@ -41,6 +41,11 @@ const NEEDS: &[Need] = &[
         what: "PgBouncer",
         packages: &["pgbouncer"],
         is_there: || PgBouncer::check_installed().is_ok(),
+    },
+    Need {
+        what: "Redis",
+        packages: &["redis-server"],
+        is_there: || Redis::check_installed().is_ok(),
     },
     Need {
         what: "a mail server (a Python module)",

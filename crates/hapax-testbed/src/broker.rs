@@ -1,9 +1,11 @@
 //! Message brokers and Redis: what they have in common as servers of a test.
 
 mod nats;
+mod redis;
 mod shared;
 
 pub use nats::Nats;
+pub use redis::Redis;
 pub use shared::SharedBroker;
 
 use std::fmt;

@@ -10,6 +10,7 @@ mod nginx;
 mod pgbouncer;
 mod port;
 mod postgres;
+mod redis;
 mod shared;
 
 use std::io::{BufRead, BufReader};
