@@ -10,6 +10,7 @@ mod nginx;
 mod pgbouncer;
 mod port;
 mod postgres;
+mod rabbitmq;
 mod redis;
 mod shared;
 
