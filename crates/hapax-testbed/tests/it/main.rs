@@ -4,6 +4,7 @@
 
 mod brokers;
 mod guard;
+mod kafka;
 mod mariadb;
 mod nats;
 mod nginx;
