@@ -66,6 +66,10 @@ where
             Err(error) => return Came::Away(error.to_string()),
         };
         let id = operation.id();
+        let input = match self.desk.stored(&task.message, id) {
+            Ok(input) => input,
+            Err(error) => return Came::Away(error.to_string()),
+        };
         let arrival = Arrival {
             operation,
             fingerprint,
@@ -73,7 +77,7 @@ where
             options: self.desk.run.clone(),
             wait: WAIT,
             group: None,
-            input: Some(task.message.to_input()),
+            input: Some(input),
         };
         let counts = task.redelivered && known.is_none();
         let atomic = if counts { &self.counting } else { &self.plain };

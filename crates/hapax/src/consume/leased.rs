@@ -7,7 +7,7 @@ use hapax_core::Finish;
 use tokio::sync::oneshot;
 
 use super::Message;
-use super::perform::{Came, Desk, Perform, Task, WAIT, refingerprint};
+use super::perform::{Came, Desk, Keep, Perform, Task, WAIT, refingerprint};
 use crate::engine::drive::Drive;
 use crate::engine::{Ended, Reply, Run};
 use crate::retry::Permit;
@@ -28,11 +28,7 @@ impl UnderLeases {
     }
 
     async fn one(self: Arc<Self>, task: Task, permit: Option<Permit>) -> Came {
-        let claim = match self
-            .desk
-            .claim(&task.message, &task.key, Some(task.message.to_input()))
-            .await
-        {
+        let claim = match self.desk.claim(&task.message, &task.key, Keep::Message).await {
             Ok(claim) => claim,
             Err(error) => return Came::Away(error.to_string()),
         };

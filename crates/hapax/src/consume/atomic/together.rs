@@ -14,7 +14,7 @@ use hapax_core::{Claim, StateName, Timestamp};
 use hapax_store::joined::Fault;
 use tokio::time::{Instant, timeout};
 
-use super::super::perform::{Came, Task, done};
+use super::super::perform::{Came, Keep, Task, done};
 use super::super::{Handled, Message};
 use super::{Ended, InTransactions};
 use crate::atomic::{BoxError, Database, Entered};
@@ -102,7 +102,7 @@ where
             if task.redelivered {
                 continue;
             }
-            let claim = self.desk.claim(&task.message, &task.key, None).await;
+            let claim = self.desk.claim(&task.message, &task.key, Keep::Nothing).await;
             let claim = claim.map_err(|error| error.to_string())?;
             if let Some(refusal) = inner.cached(&claim) {
                 came[at] = Some(self.desk.refused(claim.operation.id(), refusal).await);
