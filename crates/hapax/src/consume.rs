@@ -40,6 +40,7 @@ use tokio::sync::watch;
 use crate::atomic::{Atomic, BoxError, Database};
 use crate::engine::{Engine, Run, RunOptions};
 use crate::http::InputSeal;
+use crate::resolver::Resolver;
 use crate::retry::Destination;
 use crate::runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
 use intake::{Clerk, Intake};
@@ -87,6 +88,8 @@ pub struct ConsumerOptions {
     pub scope: Scope,
     /// Encrypts messages that records keep (nothing does).
     pub seal: Option<InputSeal>,
+    /// Who is asked what became of an unknown outcome, in this order (nobody).
+    pub resolvers: Vec<Arc<dyn Resolver>>,
 }
 
 impl ConsumerOptions {
@@ -128,6 +131,7 @@ impl ConsumerOptions {
             lag_every: Duration::from_secs(10),
             scope: Scope::new(SCOPE).expect("a literal within the rules"),
             seal: None,
+            resolvers: Vec::new(),
         }
     }
 }
@@ -228,10 +232,30 @@ impl Consumer {
         H: Fn(Run, Message) -> F + Send + Sync + 'static,
         F: Future<Output = Attempted> + Send + 'static,
     {
+        Self::leased_boxed(name, Box::new(source), identity, engine, run, options, handler)
+    }
+
+    /// The same for a source that is chosen at run time.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Options`] if the options contradict each other.
+    pub fn leased_boxed<H, F>(
+        name: Name,
+        source: Box<dyn Source>,
+        identity: Identity,
+        engine: &Engine,
+        run: RunOptions,
+        options: ConsumerOptions,
+        handler: H,
+    ) -> Result<Self, ConsumerError>
+    where
+        H: Fn(Run, Message) -> F + Send + Sync + 'static,
+        F: Future<Output = Attempted> + Send + 'static,
+    {
         let desk = Arc::new(Desk::new(engine.clone(), name, run, options)?);
         let handler: leased::Handler = Box::new(move |run, message| Box::pin(handler(run, message)));
         let perform = Arc::new(leased::UnderLeases::new(Arc::clone(&desk), handler));
-        Ok(Self::with(Box::new(source), identity, desk, perform))
+        Ok(Self::with(source, identity, desk, perform))
     }
 
     fn with(source: Box<dyn Source>, identity: Identity, desk: Arc<Desk>, perform: Arc<dyn Perform>) -> Self {
@@ -242,6 +266,7 @@ impl Consumer {
         };
         let handling = Handling {
             run: desk.run.clone(),
+            resolvers: desk.options.resolvers.clone(),
             ..Handling::new(desk.name.clone(), desk.options.destination.clone())
         };
         let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));
