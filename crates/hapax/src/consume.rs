@@ -25,6 +25,8 @@ mod leased;
 mod memory;
 mod message;
 mod perform;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod source;
 mod worker;
 
@@ -50,6 +52,8 @@ pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
 pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::{RabbitMq, RabbitMqError, RabbitMqOptions, RabbitMqRoute, RabbitMqSink, RabbitMqSource};
 pub use source::{Delivery, Lag, Settle, Source, SourceError, SourceErrorKind};
 
 /// The scope of consumers' records, unless [`ConsumerOptions::scope`] says otherwise.
