@@ -63,7 +63,8 @@ mod tokio_postgres;
 mod value;
 
 use hapax_core::{
-    BoxFuture, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Record, Timestamp,
+    BoxFuture, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Outcome, Record,
+    Timestamp,
 };
 
 use crate::clock::Clock;
@@ -185,6 +186,27 @@ impl Joint {
         protocol::claim(self, connection, claim)
             .await
             .map_err(|error| error.during(&doing(), &self.label))
+    }
+
+    /// Claims operations and finishes them as done, before the transaction does them: for a transaction that commits only
+    /// if it did. Gives, in their order, which of them are new; the others are not touched, and their records decide
+    /// ([`claim`](Self::claim)). The time is known if one of them is.
+    ///
+    /// All are of one scope, name, recipe and retention: the first one's. Copies of one operation are one. On PostgreSQL
+    /// who enters several SHOULD give them in the order of their identities, lest two that wait for each other are told
+    /// of a conflict.
+    ///
+    /// # Errors
+    /// [`JointError`] says what it means for the transaction.
+    pub async fn enter<C: Connection + ?Sized>(
+        &self,
+        connection: &mut C,
+        claims: &[Claim],
+        outcome: &Outcome,
+    ) -> Result<(Option<Timestamp>, Vec<bool>), JointError> {
+        protocol::enter(self, connection, claims, outcome)
+            .await
+            .map_err(|error| error.during("enter operations", &self.label))
     }
 
     /// Ends the run of the holder of `fence` ([`Record::finish`]). Unless the answer is [`Finished::Applied`], the

@@ -24,6 +24,7 @@ mod intake;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod leased;
+mod memory;
 mod message;
 mod perform;
 mod source;
@@ -33,30 +34,32 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hapax_core::policy::{Backoff, BreakerPolicy, Limits, RetryPolicy};
+use hapax_core::policy::{Backoff, BreakerPolicy, FailureClass, Limits, RetryPolicy};
 use hapax_core::{Name, Retention, Scope};
 use tokio::sync::watch;
 
 #[cfg(feature = "atomic")]
 use crate::atomic::{Atomic, BoxError, Database};
 use crate::engine::{Engine, Run, RunOptions};
+use crate::http::InputSeal;
 use crate::retry::Destination;
-use crate::runner::{Attempted, Handling, Runner, RunnerOptions};
-use intake::Intake;
+use crate::runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
+use intake::{Clerk, Intake};
 use perform::{Desk, Perform};
 
 pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaCluster, KafkaMechanism, KafkaOptions, KafkaSetupError, KafkaSink, KafkaSource, KafkaStart};
+pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
 pub use source::{Delivery, Lag, Settle, Source, SourceError, SourceErrorKind};
 
 /// The scope of consumers' records, unless [`ConsumerOptions::scope`] says otherwise.
 pub const SCOPE: &str = "messages";
 
-/// What keeps the order of messages: those of the same text are handled one after the other.
-pub type OrderBy = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
+/// A text of a message: its identity, or what its order belongs to. `None` if it has none.
+pub type TextOf = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
 
 /// How a consumer works. Every field has a default.
 #[derive(Clone)]
@@ -68,9 +71,9 @@ pub struct ConsumerOptions {
     /// Messages in one commit (1): a handler that fails has the others of its batch handled again without it. Only
     /// where the handler has a transaction.
     pub batch: usize,
-    /// What keeps an order (nothing). A message that fails holds up those of its kind until it is done or dead; others
+    /// What keeps an order (nothing): messages of the same text are handled one after the other. A message that fails holds up those of its kind until it is done or dead; others
     /// that share its worker wait too. Holds in this process: across processes the broker must send one kind to one.
-    pub order_by: Option<OrderBy>,
+    pub order_by: Option<TextOf>,
     /// Retry policy, budget and breaker of what the handler calls (see [`ConsumerOptions::policy`]).
     pub destination: Destination,
     /// How long a message is recognised (30 d, and its answer as long): nothing may come again later than that.
@@ -86,6 +89,8 @@ pub struct ConsumerOptions {
     pub lag_every: Duration,
     /// Whose messages they are (`messages`).
     pub scope: Scope,
+    /// Encrypts messages that records keep (nothing does).
+    pub seal: Option<InputSeal>,
 }
 
 impl ConsumerOptions {
@@ -126,6 +131,7 @@ impl ConsumerOptions {
             drain: Duration::from_secs(30),
             lag_every: Duration::from_secs(10),
             scope: Scope::new(SCOPE).expect("a literal within the rules"),
+            seal: None,
         }
     }
 }
@@ -242,12 +248,16 @@ impl Consumer {
             run: desk.run.clone(),
             ..Handling::new(desk.name.clone(), desk.options.destination.clone())
         };
-        let again = Arc::clone(&perform);
-        let runner =
-            Runner::new(&desk.engine, options).handle(handling, move |run, input| match Message::from_input(&input) {
-                Some(message) => again.again(run, message),
-                None => Box::pin(std::future::ready(perform::not_ours())),
-            });
+        let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));
+        let runner = Runner::new(&desk.engine, options).handle(handling, move |run, input| {
+            match opening.opened(&input, run.operation.id()) {
+                Ok(message) => again.again(run, message),
+                Err(why) => {
+                    let failure = Failure::new(FailureClass::Final, &why);
+                    Box::pin(std::future::ready(Attempted::Failed(failure)))
+                }
+            }
+        });
         Self {
             source,
             identity,
@@ -270,7 +280,10 @@ impl Consumer {
         let (stop, stopped) = watch::channel(false);
         let intake = Intake {
             source: self.source,
-            identity: self.identity,
+            clerk: Clerk {
+                identity: self.identity,
+                desk: Arc::clone(&self.desk),
+            },
             desk: self.desk,
             perform: self.perform,
             stopped: stopped.clone(),

@@ -1,9 +1,11 @@
 //! The exam itself, on every store of this workspace.
 
 mod canaries;
+mod consumer;
 mod engine;
 mod joined;
 mod memory;
 mod postgres;
 mod sim;
+mod source_memory;
 mod sqlite;

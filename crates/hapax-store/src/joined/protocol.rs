@@ -3,8 +3,8 @@
 
 use hapax_core::record::{EnqueueVerdict, FinishVerdict};
 use hapax_core::{
-    Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Record, Ruling, State, Timestamp,
-    Verdict, decide,
+    Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Outcome, Record, Ruling, State,
+    Timestamp, Verdict, decide,
 };
 
 use super::{Connection, Dialect, Held, Joint, JointError};
@@ -87,6 +87,16 @@ pub(super) async fn claim<C: Connection + ?Sized>(joint: &Joint, connection: &mu
         }
     }
     Err(JointError::raced())
+}
+
+pub(super) async fn enter<C: Connection + ?Sized>(
+    joint: &Joint,
+    connection: &mut C,
+    claims: &[Claim],
+    outcome: &Outcome,
+) -> Answer<(Option<Timestamp>, Vec<bool>)> {
+    let mut session = Session { joint, connection };
+    by_dialect!(session, enter(claims, outcome))
 }
 
 pub(super) async fn finish<C: Connection + ?Sized>(

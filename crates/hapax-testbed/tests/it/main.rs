@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod brokers;
 mod guard;
+mod kafka;
 mod mariadb;
+mod nats;
 mod nginx;
 mod pgbouncer;
 mod port;
 mod postgres;
+mod rabbitmq;
+mod redis;
 mod shared;
 
 use std::io::{BufRead, BufReader};

@@ -10,15 +10,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, join, join3};
-use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling};
+use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Outcome, Ruling};
 use hapax_store::joined::{Cell, Connection, Fault, Joint, JointError, Row, Statement, Value};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement as Prepared};
 
 use super::bounds::Bounds;
-use super::database::{Closed, Database, NotClosed, Opened};
+use super::database::{Closed, Database, Entered, NotClosed, Opened};
 use super::error::{no_connection, trouble};
-use super::postgres::{UNDO, after_claim, begin, is_taken, not_committed, settings};
+use super::postgres::{UNDO, after_claim, after_entry, begin, is_taken, not_committed, settings};
 use crate::failpoint::{self, Failpoint};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -249,6 +249,23 @@ impl<C: Sync> Connection for Piped<'_, C> {
     }
 }
 
+/// What a commit comes to.
+fn ended<C: Send + Sync + 'static>(
+    transaction: PostgresTransaction<C>,
+    committed: Result<(), tokio_postgres::Error>,
+) -> Result<(), NotClosed> {
+    match committed {
+        Ok(()) => {
+            transaction.ended();
+            Ok(())
+        }
+        Err(error) => {
+            let code = error.code().cloned();
+            Err(not_committed(explain(error), code.as_ref().map(|code| code.code())))
+        }
+    }
+}
+
 async fn batch(client: &Client, text: Option<&str>) -> Result<(), tokio_postgres::Error> {
     match text {
         Some(text) => client.batch_execute(text).await,
@@ -315,6 +332,36 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
         }
     }
 
+    async fn enter(
+        &self,
+        joint: &Joint,
+        claims: &[Claim],
+        outcome: &Outcome,
+        bounds: &Bounds,
+    ) -> Result<Entered<PostgresTransaction<C>>, JointError> {
+        let transaction = self.get().await?;
+        let (settings, after) = (settings(bounds, bounds.claim), after_entry(bounds));
+        let mut piped = self.piped(transaction.pooled(), Some(&settings), Some(&after));
+        let entered = joint.enter(&mut piped, claims, outcome).await;
+        let afterwards = piped.afterwards;
+        match entered {
+            Ok((now, new)) => {
+                afterwards.map_err(explain)?;
+                Ok(Entered::Open(transaction, now, new))
+            }
+            Err(error) => {
+                let taken = is_taken(&error);
+                self.abandon(transaction).await;
+                if taken { Ok(Entered::Taken) } else { Err(error) }
+            }
+        }
+    }
+
+    async fn commit(&self, transaction: PostgresTransaction<C>) -> Result<(), NotClosed> {
+        let committed = transaction.batch_execute("COMMIT").await;
+        ended(transaction, committed)
+    }
+
     async fn begin(&self, bounds: &Bounds) -> Result<PostgresTransaction<C>, JointError> {
         let transaction = self.get().await?;
         let text = format!("{}; SAVEPOINT hapax", begin(bounds, bounds.lock));
@@ -357,16 +404,7 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
             failpoint::hit(Failpoint::Finished);
             committed = transaction.batch_execute("COMMIT").await;
         }
-        match committed {
-            Ok(()) => {
-                transaction.ended();
-                Ok(Closed::Committed(now))
-            }
-            Err(error) => {
-                let code = error.code().cloned();
-                Err(not_committed(explain(error), code.as_ref().map(|code| code.code())))
-            }
-        }
+        ended(transaction, committed).map(|()| Closed::Committed(now))
     }
 
     async fn abandon(&self, transaction: PostgresTransaction<C>) {
