@@ -21,6 +21,8 @@ mod bury;
 mod error;
 mod identity;
 mod intake;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod leased;
 mod memory;
 mod message;
@@ -50,6 +52,8 @@ use perform::{Desk, Perform};
 
 pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaCluster, KafkaMechanism, KafkaOptions, KafkaSetupError, KafkaSink, KafkaSource, KafkaStart};
 pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
 #[cfg(feature = "rabbitmq")]
