@@ -8,4 +8,6 @@ mod memory;
 mod postgres;
 mod sim;
 mod source_memory;
+#[cfg(feature = "rabbitmq")]
+mod source_rabbitmq;
 mod sqlite;
