@@ -7,5 +7,7 @@ mod joined;
 mod memory;
 mod postgres;
 mod sim;
+#[cfg(feature = "kafka")]
+mod source_kafka;
 mod source_memory;
 mod sqlite;
