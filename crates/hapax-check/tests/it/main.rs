@@ -7,6 +7,8 @@ mod joined;
 mod memory;
 mod postgres;
 mod sim;
+#[cfg(feature = "kafka")]
+mod source_kafka;
 mod source_memory;
 #[cfg(feature = "rabbitmq")]
 mod source_rabbitmq;
