@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hapax_testbed::{MailServer, MariaDb, Nginx, PgBouncer, Postgres};
+use hapax_testbed::{MailServer, MariaDb, Nginx, PgBouncer, Postgres, Redis};
 
 use crate::step::{Failure, Outcome, cargo, output, root, run, succeeds};
 
@@ -43,6 +43,11 @@ const NEEDS: &[Need] = &[
         is_there: || PgBouncer::check_installed().is_ok(),
     },
     Need {
+        what: "Redis",
+        packages: &["redis-server"],
+        is_there: || Redis::check_installed().is_ok(),
+    },
+    Need {
         what: "a mail server (a Python module)",
         packages: &["python3-aiosmtpd"],
         is_there: || MailServer::check_installed().is_ok(),
@@ -65,7 +70,7 @@ const NEEDS: &[Need] = &[
         is_there: || succeeds(Command::new("sh").args(["-c", "command -v chromium"])),
     },
     Need {
-        what: "Python with its module venv (for a sample)",
+        what: "Python with its module venv (for a sample and for brokers)",
         packages: &["python3", "python3-venv"],
         is_there: || hapax_testbed::check_python().is_ok(),
     },
@@ -152,11 +157,12 @@ pub(crate) fn system() -> Outcome {
     }
 }
 
-/// Installs what the samples in other languages pin.
+/// Installs what the samples in other languages pin, and the brokers that come as packages.
 pub(crate) fn packages() -> Outcome {
     let examples = root().join("examples");
     hapax_testbed::python_packages(&examples.join("python"))
         .and_then(|_| hapax_testbed::node_packages(&examples.join("node")))
+        .and_then(|_| hapax_testbed::broker_packages())
         .map(|_| ())
         .map_err(|error| Failure::Missing(error.to_string()))
 }

@@ -56,7 +56,7 @@ impl Signal {
 }
 
 /// On whose life a server's life hangs.
-pub(crate) enum Owner {
+pub enum Owner {
     /// This value, and so this process.
     This,
     /// Another process, by id and start time in clock ticks.

@@ -22,6 +22,7 @@
 //! own tools, so it can be used from synchronous and asynchronous tests alike
 //! (it blocks the calling thread).
 
+mod broker;
 mod error;
 mod guard;
 mod leader;
@@ -34,11 +35,12 @@ mod postgres;
 mod programs;
 mod smtp;
 
+pub use broker::{Broker, Nats, Redis, SharedBroker};
 pub use error::{Error, Result};
 pub use guard::{Guard, Signal};
 pub use mariadb::{MariaDatabase, MariaDb, SharedMariaDb};
 pub use nginx::Nginx;
-pub use packages::{check_node, check_python, node_packages, python_packages};
+pub use packages::{broker_packages, check_node, check_python, node_packages, python_packages};
 pub use pgbouncer::PgBouncer;
 pub use port::FreePort;
 pub use postgres::{Database, Postgres, PostgresOptions, SharedPostgres};

@@ -10,17 +10,46 @@ use std::process::Command;
 use crate::programs::{in_path, run};
 use crate::{Error, Result};
 
+/// The directory of this crate in which they are pinned, and the one in which they are installed.
+const BROKERS: &str = "brokers";
+/// The file that says for which versions a directory was filled, written when it was.
+const MADE_FOR: &str = "made-for";
+
 /// A virtual environment with what `requirements.txt` in `sample` pins; its programs are in the directory `bin`. Made
 /// anew when the file has changed.
 pub fn python_packages(sample: &Path) -> Result<PathBuf> {
-    let wanted = read(&sample.join("requirements.txt"))?;
-    made_once(&packages(), "python", &wanted, |home| {
+    environment("python", sample)
+}
+
+/// A virtual environment with the brokers that come as Python packages: see [`Nats`](crate::Nats) and
+/// [`Kafka`](crate::Kafka). Made anew when other versions are pinned.
+pub fn broker_packages() -> Result<PathBuf> {
+    environment(BROKERS, &pinned_brokers())
+}
+
+/// Whether [`broker_packages`] has nothing left to make.
+pub(crate) fn has_broker_packages() -> Result<bool> {
+    let wanted = read(&requirements(&pinned_brokers()))?;
+    Ok(is_made_for(&packages().join(BROKERS), &wanted))
+}
+
+fn environment(name: &str, sample: &Path) -> Result<PathBuf> {
+    let wanted = read(&requirements(sample))?;
+    made_once(&packages(), name, &wanted, |home| {
         check_python()?;
         run(Command::new("python3").args(["-m", "venv"]).arg(home))?;
         let mut pip = Command::new(home.join("bin/pip"));
         pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-        run(pip.arg(sample.join("requirements.txt"))).map(|_| ())
+        run(pip.arg(requirements(sample))).map(|_| ())
     })
+}
+
+fn requirements(sample: &Path) -> PathBuf {
+    sample.join("requirements.txt")
+}
+
+fn pinned_brokers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(BROKERS)
 }
 
 /// A directory with the `node_modules` that `package-lock.json` in `sample` pins: what runs in a directory underneath
@@ -74,8 +103,7 @@ fn made_once(packages: &Path, name: &str, wanted: &str, make: impl FnOnce(&Path)
     let lock = File::create(&path).map_err(io("open", &path))?;
     lock.lock().map_err(io("lock", &path))?;
     let home = packages.join(name);
-    let made_for = home.join("made-for");
-    if fs::read_to_string(&made_for).is_ok_and(|made_for| made_for == wanted) {
+    if is_made_for(&home, wanted) {
         return Ok(home);
     }
     if home.exists() {
@@ -83,8 +111,13 @@ fn made_once(packages: &Path, name: &str, wanted: &str, make: impl FnOnce(&Path)
     }
     fs::create_dir(&home).map_err(io("make the directory", &home))?;
     make(&home)?;
+    let made_for = home.join(MADE_FOR);
     fs::write(&made_for, wanted).map_err(io("write", &made_for))?;
     Ok(home)
+}
+
+fn is_made_for(home: &Path, wanted: &str) -> bool {
+    fs::read_to_string(home.join(MADE_FOR)).is_ok_and(|made_for| made_for == wanted)
 }
 
 /// Where cargo builds this workspace, a place of their own.

@@ -64,7 +64,7 @@ fn versions() -> Vec<PathBuf> {
 
 /// The user and group that a database server runs as, which refuses to run as root.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Account {
+pub struct Account {
     pub(crate) user: u32,
     pub(crate) group: u32,
 }
@@ -80,7 +80,7 @@ impl Account {
         Self::of("mysql", "MariaDB", MARIADB_HINT)
     }
 
-    fn of(name: &str, server: &str, hint: &str) -> Result<Option<Self>> {
+    pub(crate) fn of(name: &str, server: &str, hint: &str) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }

@@ -8,7 +8,7 @@ use hapax_testbed::{Guard, Postgres, Signal};
 
 use crate::{Holder, eventually, query};
 
-fn alive(id: u32) -> bool {
+pub(crate) fn alive(id: u32) -> bool {
     fs::read_to_string(format!("/proc/{id}/stat"))
         .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
 }

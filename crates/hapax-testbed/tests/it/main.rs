@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod brokers;
 mod guard;
 mod mariadb;
+mod nats;
 mod nginx;
 mod pgbouncer;
 mod port;
 mod postgres;
+mod redis;
 mod shared;
 
 use std::io::{BufRead, BufReader};

@@ -7,7 +7,7 @@ use hapax_testbed::Postgres;
 use crate::{Holder, eventually, query};
 
 /// Makes the holder's parent, which is this test, the leader of the run.
-fn led_by_parent(command: &mut Command) {
+pub(crate) fn led_by_parent(command: &mut Command) {
     command
         .env_remove("HAPAX_TEST_POSTGRES")
         .env("NEXTEST_RUN_ID", "a test's own");
