@@ -25,6 +25,7 @@ mod listing;
 mod queue;
 mod queue_races;
 mod races;
+pub mod source;
 mod values;
 
 use std::fmt;

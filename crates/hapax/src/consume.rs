@@ -22,6 +22,7 @@ mod error;
 mod identity;
 mod intake;
 mod leased;
+mod memory;
 mod message;
 mod perform;
 mod source;
@@ -45,14 +46,15 @@ use perform::{Desk, Perform};
 
 pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
+pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
 pub use source::{Delivery, Lag, Settle, Source, SourceError, SourceErrorKind};
 
 /// The scope of consumers' records, unless [`ConsumerOptions::scope`] says otherwise.
 pub const SCOPE: &str = "messages";
 
-/// What keeps the order of messages: those of the same text are handled one after the other.
-pub type OrderBy = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
+/// A text of a message: its identity, or what its order belongs to. `None` if it has none.
+pub type TextOf = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
 
 /// How a consumer works. Every field has a default.
 #[derive(Clone)]
@@ -64,9 +66,9 @@ pub struct ConsumerOptions {
     /// Messages in one commit (1): a handler that fails has the others of its batch handled again without it. Only
     /// where the handler has a transaction.
     pub batch: usize,
-    /// What keeps an order (nothing). A message that fails holds up those of its kind until it is done or dead; others
+    /// What keeps an order (nothing): messages of the same text are handled one after the other. A message that fails holds up those of its kind until it is done or dead; others
     /// that share its worker wait too. Holds in this process: across processes the broker must send one kind to one.
-    pub order_by: Option<OrderBy>,
+    pub order_by: Option<TextOf>,
     /// Retry policy, budget and breaker of what the handler calls (see [`ConsumerOptions::policy`]).
     pub destination: Destination,
     /// How long a message is recognised (30 d, and its answer as long): nothing may come again later than that.

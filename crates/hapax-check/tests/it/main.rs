@@ -6,4 +6,5 @@ mod joined;
 mod memory;
 mod postgres;
 mod sim;
+mod source_memory;
 mod sqlite;

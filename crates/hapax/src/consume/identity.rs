@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hapax_core::{Fingerprint, Key, RecipeId};
 
+use super::TextOf;
 use super::message::Message;
 use crate::http::{Pointer, canonical_json, json_text};
 
@@ -25,7 +26,7 @@ pub enum Identity {
     /// Its place in the broker's log. The last resort: the same event published twice stands in two places.
     Position,
     /// By a function of the user's.
-    By(Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>),
+    By(TextOf),
 }
 
 impl Identity {
