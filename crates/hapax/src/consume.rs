@@ -24,6 +24,8 @@ mod intake;
 mod leased;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod perform;
 mod source;
 mod worker;
@@ -48,6 +50,8 @@ pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
 pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsError, NatsOptions, NatsSink, NatsSource};
 pub use source::{Delivery, Lag, Settle, Source, SourceError, SourceErrorKind};
 
 /// The scope of consumers' records, unless [`ConsumerOptions::scope`] says otherwise.

@@ -7,4 +7,6 @@ mod memory;
 mod postgres;
 mod sim;
 mod source_memory;
+#[cfg(feature = "nats")]
+mod source_nats;
 mod sqlite;
