@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use hapax_testbed::{MailServer, MariaDb, Nginx, PgBouncer, Postgres, Redis};
+use hapax_testbed::{MailServer, MariaDb, Nginx, PgBouncer, Postgres, RabbitMq, Redis};
 
 use crate::step::{Failure, Outcome, cargo, output, root, run, succeeds};
 
@@ -41,6 +41,11 @@ const NEEDS: &[Need] = &[
         what: "PgBouncer",
         packages: &["pgbouncer"],
         is_there: || PgBouncer::check_installed().is_ok(),
+    },
+    Need {
+        what: "RabbitMQ",
+        packages: &["rabbitmq-server"],
+        is_there: || RabbitMq::check_installed().is_ok(),
     },
     Need {
         what: "Redis",

@@ -62,8 +62,11 @@ mod statement;
 mod tokio_postgres;
 mod value;
 
+use std::time::Duration;
+
 use hapax_core::{
-    BoxFuture, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Record, Timestamp,
+    BoxFuture, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Outcome, Record,
+    Timestamp,
 };
 
 use crate::clock::Clock;
@@ -115,6 +118,18 @@ enum Dialect {
     Postgres,
     #[cfg(feature = "sqlite")]
     Sqlite(Drawn),
+}
+
+/// What ends a transaction whose holder does not, on PostgreSQL; it is set for the transaction, which was just begun.
+/// SQLite has no such time-outs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeOuts {
+    /// `lock_timeout`.
+    pub lock: Duration,
+    /// `idle_in_transaction_session_timeout`.
+    pub idle: Duration,
+    /// `statement_timeout`.
+    pub statement: Duration,
 }
 
 /// Whether a record is held, and locked until the transaction ends.
@@ -185,6 +200,28 @@ impl Joint {
         protocol::claim(self, connection, claim)
             .await
             .map_err(|error| error.during(&doing(), &self.label))
+    }
+
+    /// Claims operations and finishes them as done, before the transaction does them: for a transaction that commits only
+    /// if it did. Gives, in their order, which of them are new; the others are not touched, and their records decide
+    /// ([`claim`](Self::claim)). The time is known if one of them is.
+    ///
+    /// All are of one scope, name, recipe and retention: the first one's. Copies of one operation are one. On PostgreSQL
+    /// who enters several SHOULD give them in the order of their identities, lest two that wait for each other are told
+    /// of a conflict.
+    ///
+    /// # Errors
+    /// [`JointError`] says what it means for the transaction.
+    pub async fn enter<C: Connection + ?Sized>(
+        &self,
+        connection: &mut C,
+        claims: &[Claim],
+        outcome: &Outcome,
+        time_outs: &TimeOuts,
+    ) -> Result<(Option<Timestamp>, Vec<bool>), JointError> {
+        protocol::enter(self, connection, claims, outcome, time_outs)
+            .await
+            .map_err(|error| error.during("enter operations", &self.label))
     }
 
     /// Ends the run of the holder of `fence` ([`Record::finish`]). Unless the answer is [`Finished::Applied`], the

@@ -1,10 +1,14 @@
 //! Message brokers and Redis: what they have in common as servers of a test.
 
+mod kafka;
 mod nats;
+mod rabbitmq;
 mod redis;
 mod shared;
 
+pub use kafka::Kafka;
 pub use nats::Nats;
+pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
 pub use shared::SharedBroker;
 

@@ -35,7 +35,7 @@ mod postgres;
 mod programs;
 mod smtp;
 
-pub use broker::{Broker, Nats, Redis, SharedBroker};
+pub use broker::{Broker, Kafka, Nats, RabbitMq, Redis, SharedBroker};
 pub use error::{Error, Result};
 pub use guard::{Guard, Signal};
 pub use mariadb::{MariaDatabase, MariaDb, SharedMariaDb};

@@ -7,15 +7,17 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use hapax_testbed::{MariaDb, Nats, Nginx, Postgres, Redis};
+use hapax_testbed::{Kafka, MariaDb, Nats, Nginx, Postgres, RabbitMq, Redis};
 
 const USAGE: &str = "\
 usage: hapax-testbed postgres           a PostgreSQL server of its own
        hapax-testbed mariadb            a MariaDB server of its own
+       hapax-testbed kafka              a broker with Kafka's protocol of its own
        hapax-testbed nats               a NATS server of its own, with JetStream
+       hapax-testbed rabbitmq           a RabbitMQ node of its own
        hapax-testbed redis              a Redis of its own
        hapax-testbed shared             a database on the run's shared server
-       hapax-testbed shared BROKER      the run's shared server: nats, redis
+       hapax-testbed shared BROKER      the run's shared server: kafka, nats, rabbitmq, redis
        hapax-testbed nginx HOST:PORT    nginx in front of an upstream
 Prints the URL and holds the server until standard input closes.";
 
@@ -25,12 +27,16 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["postgres"] => Postgres::options().try_start().map(|server| hold(&server.url())),
         ["mariadb"] => MariaDb::try_start().map(|server| hold(&server.url())),
+        ["kafka"] => Kafka::try_start().map(|server| hold(&server.url())),
         ["nats"] => Nats::try_start().map(|server| hold(&server.url())),
+        ["rabbitmq"] => RabbitMq::try_start().map(|server| hold(&server.url())),
         ["redis"] => Redis::try_start().map(|server| hold(&server.url())),
         ["shared"] => Postgres::try_shared()
             .and_then(|server| server.try_database())
             .map(|database| hold(database.url())),
+        ["shared", "kafka"] => Kafka::try_shared().map(|server| hold(&server.url())),
         ["shared", "nats"] => Nats::try_shared().map(|server| hold(&server.url())),
+        ["shared", "rabbitmq"] => RabbitMq::try_shared().map(|server| hold(&server.url())),
         ["shared", "redis"] => Redis::try_shared().map(|server| hold(&server.url())),
         ["nginx", upstream] => match upstream.parse::<SocketAddr>() {
             Ok(upstream) => Nginx::try_start(upstream).map(|nginx| hold(&nginx.url())),

@@ -50,7 +50,7 @@ use tokio::sync::oneshot;
 use crate::engine::{Arrival, Engine, Inner, Reply, Run};
 
 pub use bounds::{Bounds, BoundsError};
-pub use database::{Closed, Database, NotClosed, Opened};
+pub use database::{Closed, Database, Entered, NotClosed, Opened};
 pub use decision::Decision;
 pub use error::AtomicError;
 #[cfg(feature = "http")]

@@ -21,12 +21,16 @@ mod bury;
 mod error;
 mod identity;
 mod intake;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod leased;
 mod memory;
 mod message;
 #[cfg(feature = "nats")]
 mod nats;
 mod perform;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod source;
 mod worker;
 
@@ -34,24 +38,30 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hapax_core::policy::{Backoff, BreakerPolicy, Limits, RetryPolicy};
+use hapax_core::policy::{Backoff, BreakerPolicy, FailureClass, Limits, RetryPolicy};
 use hapax_core::{Name, Retention, Scope};
 use tokio::sync::watch;
 
 #[cfg(feature = "atomic")]
 use crate::atomic::{Atomic, BoxError, Database};
 use crate::engine::{Engine, Run, RunOptions};
+use crate::http::InputSeal;
+use crate::resolver::Resolver;
 use crate::retry::Destination;
-use crate::runner::{Attempted, Handling, Runner, RunnerOptions};
-use intake::Intake;
+use crate::runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
+use intake::{Clerk, Intake};
 use perform::{Desk, Perform};
 
 pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaCluster, KafkaMechanism, KafkaOptions, KafkaSetupError, KafkaSink, KafkaSource, KafkaStart};
 pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
 #[cfg(feature = "nats")]
 pub use nats::{Nats, NatsError, NatsOptions, NatsSink, NatsSource};
+#[cfg(feature = "rabbitmq")]
+pub use rabbitmq::{RabbitMq, RabbitMqError, RabbitMqOptions, RabbitMqRoute, RabbitMqSink, RabbitMqSource};
 pub use source::{Delivery, Lag, Settle, Source, SourceError, SourceErrorKind};
 
 /// The scope of consumers' records, unless [`ConsumerOptions::scope`] says otherwise.
@@ -88,6 +98,10 @@ pub struct ConsumerOptions {
     pub lag_every: Duration,
     /// Whose messages they are (`messages`).
     pub scope: Scope,
+    /// Encrypts messages that records keep (nothing does).
+    pub seal: Option<InputSeal>,
+    /// Who is asked what became of an unknown outcome, in this order (nobody).
+    pub resolvers: Vec<Arc<dyn Resolver>>,
 }
 
 impl ConsumerOptions {
@@ -128,6 +142,8 @@ impl ConsumerOptions {
             drain: Duration::from_secs(30),
             lag_every: Duration::from_secs(10),
             scope: Scope::new(SCOPE).expect("a literal within the rules"),
+            seal: None,
+            resolvers: Vec::new(),
         }
     }
 }
@@ -228,10 +244,30 @@ impl Consumer {
         H: Fn(Run, Message) -> F + Send + Sync + 'static,
         F: Future<Output = Attempted> + Send + 'static,
     {
+        Self::leased_boxed(name, Box::new(source), identity, engine, run, options, handler)
+    }
+
+    /// The same for a source that is chosen at run time.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Options`] if the options contradict each other.
+    pub fn leased_boxed<H, F>(
+        name: Name,
+        source: Box<dyn Source>,
+        identity: Identity,
+        engine: &Engine,
+        run: RunOptions,
+        options: ConsumerOptions,
+        handler: H,
+    ) -> Result<Self, ConsumerError>
+    where
+        H: Fn(Run, Message) -> F + Send + Sync + 'static,
+        F: Future<Output = Attempted> + Send + 'static,
+    {
         let desk = Arc::new(Desk::new(engine.clone(), name, run, options)?);
         let handler: leased::Handler = Box::new(move |run, message| Box::pin(handler(run, message)));
         let perform = Arc::new(leased::UnderLeases::new(Arc::clone(&desk), handler));
-        Ok(Self::with(Box::new(source), identity, desk, perform))
+        Ok(Self::with(source, identity, desk, perform))
     }
 
     fn with(source: Box<dyn Source>, identity: Identity, desk: Arc<Desk>, perform: Arc<dyn Perform>) -> Self {
@@ -242,14 +278,19 @@ impl Consumer {
         };
         let handling = Handling {
             run: desk.run.clone(),
+            resolvers: desk.options.resolvers.clone(),
             ..Handling::new(desk.name.clone(), desk.options.destination.clone())
         };
-        let again = Arc::clone(&perform);
-        let runner =
-            Runner::new(&desk.engine, options).handle(handling, move |run, input| match Message::from_input(&input) {
-                Some(message) => again.again(run, message),
-                None => Box::pin(std::future::ready(perform::not_ours())),
-            });
+        let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));
+        let runner = Runner::new(&desk.engine, options).handle(handling, move |run, input| {
+            match opening.opened(&input, run.operation.id()) {
+                Ok(message) => again.again(run, message),
+                Err(why) => {
+                    let failure = Failure::new(FailureClass::Final, &why);
+                    Box::pin(std::future::ready(Attempted::Failed(failure)))
+                }
+            }
+        });
         Self {
             source,
             identity,
@@ -272,7 +313,10 @@ impl Consumer {
         let (stop, stopped) = watch::channel(false);
         let intake = Intake {
             source: self.source,
-            identity: self.identity,
+            clerk: Clerk {
+                identity: self.identity,
+                desk: Arc::clone(&self.desk),
+            },
             desk: self.desk,
             perform: self.perform,
             stopped: stopped.clone(),

@@ -59,6 +59,8 @@ pub use report::{Report, Verdict};
 pub use route::{Route, RouteBuilder, RouteError, Routes, StoreDown};
 pub use scope::{HeaderScope, ScopeDigest, ScopeError, ScopeExtractor, SingleTenant};
 pub use seal::{InputSeal, OpenError};
+#[cfg(feature = "consume")]
+pub(crate) use seal::{close as seal_input, open as open_input};
 pub use service::{IdempotencyService, ResponseFuture};
 #[cfg(feature = "atomic")]
 pub use transaction::{NoTransaction, Rollback, Transaction};

@@ -1,6 +1,7 @@
 //! The exam itself, on every store of this workspace.
 
 mod canaries;
+mod consumer;
 mod engine;
 mod joined;
 mod memory;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use hapax_core::time::millis;
-use hapax_core::{Claim, Enqueue, Fence, Finish, LastError, Lease, OperationId, Starter, State, Timestamp};
+use hapax_core::{Claim, Enqueue, Fence, Finish, LastError, Lease, OperationId, Outcome, Starter, State, Timestamp};
 use tokio_postgres::types::Type;
 
 use super::columns::Columns;
@@ -12,7 +12,7 @@ use super::protocol::{Found, Next, Session};
 use super::record::{Layout, record};
 use super::statement::Statement;
 use super::value::{Row, Value};
-use super::{Connection, JointError};
+use super::{Connection, JointError, TimeOuts};
 use crate::clock::Clock;
 use crate::postgres::Sql;
 use crate::postgres::statements as store;
@@ -24,8 +24,8 @@ static LOCK_SQL: Sql = Sql {
 };
 
 macro_rules! statements {
-    ($($name:ident = $of:expr),+) => {
-        $(static $name: LazyLock<Statement> = LazyLock::new(|| Statement::single(&$of));)+
+    ($($name:ident = $how:ident($of:expr)),+) => {
+        $(static $name: LazyLock<Statement> = LazyLock::new(|| Statement::$how(&$of));)+
 
         /// Every statement that joints run on PostgreSQL, for tests and for who wants to know.
         #[must_use]
@@ -36,17 +36,18 @@ macro_rules! statements {
 }
 
 statements! {
-    CLAIM_PLAIN = store::CLAIM_PLAIN,
-    CLAIM_FRESH = store::CLAIM_FRESH,
-    CLAIM_CARRYING = store::CLAIM_CARRYING,
-    CLAIM = store::CLAIM,
-    FINISH_DONE = store::FINISH_DONE,
-    FINISH = store::FINISH,
-    PASS_TURN = store::PASS_TURN,
-    ENQUEUE = store::ENQUEUE,
-    READ = store::READ,
-    WRITE = store::WRITE,
-    LOCK = LOCK_SQL
+    CLAIM_PLAIN = single(store::CLAIM_PLAIN),
+    CLAIM_FRESH = single(store::CLAIM_FRESH),
+    CLAIM_CARRYING = single(store::CLAIM_CARRYING),
+    CLAIM = single(store::CLAIM),
+    FINISH_DONE = single(store::FINISH_DONE),
+    FINISH = single(store::FINISH),
+    PASS_TURN = single(store::PASS_TURN),
+    ENQUEUE = single(store::ENQUEUE),
+    READ = single(store::READ),
+    WRITE = single(store::WRITE),
+    ENTER = same(store::ENTER),
+    LOCK = single(LOCK_SQL)
 }
 
 type Answer<T> = Result<T, JointError>;
@@ -142,6 +143,61 @@ pub(super) async fn claim_fresh<C: Connection + ?Sized>(
     let now = reading.end(&session.joint.clock, row, 1, 2)?;
     let lease = lease(row, [3, 4, 5, 6])?;
     Ok(Some((now, lease)))
+}
+
+/// Which operations are new, in their order, and are done by this transaction.
+pub(super) async fn enter<C: Connection + ?Sized>(
+    session: &mut Session<'_, C>,
+    claims: &[Claim],
+    outcome: &Outcome,
+    time_outs: &TimeOuts,
+) -> Answer<(Option<Timestamp>, Vec<bool>)> {
+    let Some(first) = claims.first() else {
+        return Ok((None, Vec::new()));
+    };
+    let ids: Vec<OperationId> = claims.iter().map(|claim| claim.operation.id()).collect();
+    let mut packed = Vec::with_capacity(64 * claims.len());
+    let mut keys = String::new();
+    for (claim, id) in claims.iter().zip(&ids) {
+        packed.extend_from_slice(id.as_bytes());
+        packed.extend_from_slice(claim.attempt.as_bytes());
+        packed.extend_from_slice(claim.fingerprint.digest());
+        if !keys.is_empty() {
+            keys.push('\n');
+        }
+        keys.push_str(claim.operation.key().as_str());
+    }
+    let state = State::Done(outcome.clone());
+    let columns = Columns::of(&state);
+    let [lock, idle, statement] =
+        [time_outs.lock, time_outs.idle, time_outs.statement].map(|time| millis(time).to_string());
+    let values = [
+        packed[..].into(),
+        keys.as_str().into(),
+        first.operation.scope().as_str().into(),
+        first.operation.name().as_str().into(),
+        i64::from(first.fingerprint.recipe().get()).into(),
+        millis(first.retention.replay_for).into(),
+        millis(first.retention.remember_for).into(),
+        columns.status.into(),
+        columns.headers.as_deref().into(),
+        columns.body.into(),
+        lock.as_str().into(),
+        idle.as_str().into(),
+        statement.as_str().into(),
+    ];
+    let (reading, rows) = session.timed(&ENTER, &values).await?;
+    let now = match rows.first() {
+        Some(row) => Some(reading.end(&session.joint.clock, row, 1, 2)?),
+        None => None,
+    };
+    let mut new = std::collections::HashSet::with_capacity(rows.len());
+    for row in &rows {
+        new.insert(row.digest::<16>(0).map_err(JointError::corrupt)?);
+    }
+    // Of copies the first one counts.
+    let entered = ids.iter().map(|id| new.remove(id.as_bytes())).collect();
+    Ok((now, entered))
 }
 
 /// Takes over a record that was locked and decided on.

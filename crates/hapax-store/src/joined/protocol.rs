@@ -3,11 +3,11 @@
 
 use hapax_core::record::{EnqueueVerdict, FinishVerdict};
 use hapax_core::{
-    Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Record, Ruling, State, Timestamp,
-    Verdict, decide,
+    Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Outcome, Record, Ruling, State,
+    Timestamp, Verdict, decide,
 };
 
-use super::{Connection, Dialect, Held, Joint, JointError};
+use super::{Connection, Dialect, Held, Joint, JointError, TimeOuts};
 
 /// How often a record may be forgotten or changed under our eyes before the caller has to begin anew.
 const TRIES: usize = 8;
@@ -87,6 +87,17 @@ pub(super) async fn claim<C: Connection + ?Sized>(joint: &Joint, connection: &mu
         }
     }
     Err(JointError::raced())
+}
+
+pub(super) async fn enter<C: Connection + ?Sized>(
+    joint: &Joint,
+    connection: &mut C,
+    claims: &[Claim],
+    outcome: &Outcome,
+    time_outs: &TimeOuts,
+) -> Answer<(Option<Timestamp>, Vec<bool>)> {
+    let mut session = Session { joint, connection };
+    by_dialect!(session, enter(claims, outcome, time_outs))
 }
 
 pub(super) async fn finish<C: Connection + ?Sized>(

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use hapax_core::{
-    BoxFuture, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, OperationId, Record, StoreErrorKind,
-    Timestamp,
+    BoxFuture, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, OperationId, Outcome, Record,
+    StoreErrorKind, Timestamp,
 };
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection as Sqlite, Savepoint, Statement as Prepared, ToSql, Transaction};
@@ -16,7 +16,7 @@ use rusqlite::{Connection as Sqlite, Savepoint, Statement as Prepared, ToSql, Tr
 use super::fault::{Fault, JointError};
 use super::statement::Statement;
 use super::value::{Cell, Row, Value};
-use super::{Connection, Held, Immediate, Joint};
+use super::{Connection, Held, Immediate, Joint, TimeOuts};
 
 macro_rules! connection {
     ($($type:ty),+) => {
@@ -122,6 +122,20 @@ impl Joint {
     /// [`JointError`] says what it means for the transaction.
     pub fn claim_now<C: Immediate + ?Sized>(&self, connection: &mut C, claim: &Claim) -> Result<Claimed, JointError> {
         at_once(self.claim(connection, claim))
+    }
+
+    /// As [`enter`](Self::enter).
+    ///
+    /// # Errors
+    /// [`JointError`] says what it means for the transaction.
+    pub fn enter_now<C: Immediate + ?Sized>(
+        &self,
+        connection: &mut C,
+        claims: &[Claim],
+        outcome: &Outcome,
+        time_outs: &TimeOuts,
+    ) -> Result<(Option<Timestamp>, Vec<bool>), JointError> {
+        at_once(self.enter(connection, claims, outcome, time_outs))
     }
 
     /// As [`finish`](Self::finish).

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use hapax_core::record::FinishVerdict;
 use hapax_core::time::millis;
-use hapax_core::{Claim, Enqueue, Fence, Finish, Lease, Operation, OperationId, Record, Timestamp};
+use hapax_core::{Claim, Enqueue, Fence, Finish, Lease, Operation, OperationId, Outcome, Record, State, Timestamp};
 
 use super::columns::Columns;
 use super::protocol::{Found, Next, Session};
 use super::record::{Layout, record};
 use super::statement::Statement;
 use super::value::{Row, Value};
-use super::{Connection, Dialect, JointError};
+use super::{Connection, Dialect, JointError, TimeOuts};
 use crate::sqlite::MAX_NAMESPACES;
 
 /// The highest fence that the joints of one store have drawn: one drawn in a transaction that was rolled back is not
@@ -36,6 +36,7 @@ statements! {
     DRAW: "sqlite/meta_draw";
     META: "../sqlite/sql/meta";
     CLAIM_FRESH: "../sqlite/sql/claim_fresh", "RETURNING position";
+    ENTER: "sqlite/enter";
     CLAIM_AGAIN: "../sqlite/sql/claim_again", "RETURNING position";
     PASS_TURN: "../sqlite/sql/pass_turn";
     FINISH_FIRST: "../sqlite/sql/finish_first", "RETURNING position";
@@ -135,6 +136,45 @@ pub(super) async fn claim_fresh<C: Connection + ?Sized>(
     }
     session.add_namespace(operation).await?;
     Ok(Some((now, lease)))
+}
+
+/// Which operations are new, in their order, and are done by this transaction.
+pub(super) async fn enter<C: Connection + ?Sized>(
+    session: &mut Session<'_, C>,
+    claims: &[Claim],
+    outcome: &Outcome,
+    _: &TimeOuts,
+) -> Answer<(Option<Timestamp>, Vec<bool>)> {
+    let (now, last) = session.draw(claims.len() as i64).await?;
+    let state = State::Done(outcome.clone());
+    let columns = Columns::of(&state);
+    let mut entered = Vec::with_capacity(claims.len());
+    for (claim, fence) in claims.iter().zip(last - claims.len() as i64 + 1..) {
+        let (operation, id) = (&claim.operation, claim.operation.id());
+        let values = [
+            fence.into(),
+            id.as_bytes().into(),
+            operation.scope().as_str().into(),
+            operation.name().as_str().into(),
+            operation.key().as_str().into(),
+            i64::from(claim.fingerprint.recipe().get()).into(),
+            claim.fingerprint.digest().into(),
+            claim.attempt.as_bytes().into(),
+            now.as_millis().into(),
+            millis(claim.retention.replay_for).into(),
+            millis(claim.retention.remember_for).into(),
+            now.after(claim.retention.replay_for).as_millis().into(),
+            columns.status.into(),
+            columns.headers.as_deref().into(),
+            columns.body.into(),
+        ];
+        let new = session.wrote(&ENTER, &values).await?;
+        if new && !entered.contains(&true) {
+            session.add_namespace(operation).await?;
+        }
+        entered.push(new);
+    }
+    Ok((Some(now), entered))
 }
 
 /// Takes over a record that was decided on.

@@ -39,6 +39,16 @@ impl Statement {
         }
     }
 
+    /// A statement of the store that takes no arrays, as it is.
+    #[cfg(feature = "postgres")]
+    pub(super) fn same(sql: &crate::postgres::Sql) -> Self {
+        Self {
+            name: sql.name,
+            text: Cow::Borrowed(sql.text),
+            types: sql.types.to_vec(),
+        }
+    }
+
     /// Its file's name without `.sql`.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -130,6 +130,14 @@ sql!(
         BYTEA_ARRAY
     ]
 );
+sql!(
+    ENTER,
+    "enter",
+    clock,
+    [
+        BYTEA, TEXT, TEXT, TEXT, INT8, INT8, INT8, INT8, BYTEA, BYTEA, TEXT, TEXT, TEXT
+    ]
+);
 sql!(RENEW, "renew", clock, [BYTEA_ARRAY, INT8_ARRAY, INT8_ARRAY]);
 sql!(READ, "read", clock, [BYTEA_ARRAY]);
 sql!(
@@ -272,12 +280,13 @@ pub(crate) fn is_plain(claim: &Claim) -> bool {
 }
 
 /// All of them.
-pub(super) static ALL: [&Sql; 31] = [
+pub(super) static ALL: [&Sql; 32] = [
     &CLAIM_PLAIN,
     &CLAIM_FRESH,
     &CLAIM_CARRYING,
     &CLAIM,
     &LAPSE,
+    &ENTER,
     &FINISH_DONE,
     &FINISH,
     &RENEW,

@@ -48,6 +48,8 @@ fn processes_in(inside: impl Fn(&Path) -> bool) -> Vec<(String, PathBuf)> {
         .filter_map(|entry| {
             let id = entry.file_name().into_string().ok()?;
             let place = fs::read_link(entry.path().join("cwd")).ok()?;
+            // What the system says of a directory that is gone.
+            let place = PathBuf::from(place.to_str()?.trim_end_matches(" (deleted)"));
             inside(&place).then_some((id, place))
         })
         .collect()

@@ -4,12 +4,14 @@
 
 mod brokers;
 mod guard;
+mod kafka;
 mod mariadb;
 mod nats;
 mod nginx;
 mod pgbouncer;
 mod port;
 mod postgres;
+mod rabbitmq;
 mod redis;
 mod shared;
 

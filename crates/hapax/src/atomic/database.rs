@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use hapax_core::{Claim, Fence, Finish, Finished, Lease, OperationId, Refusal, Timestamp};
+use hapax_core::{Claim, Fence, Finish, Finished, Lease, OperationId, Outcome, Refusal, Timestamp};
 use hapax_store::joined::{Joint, JointError};
 
 use super::bounds::Bounds;
@@ -32,6 +32,19 @@ pub trait Database: Send + Sync + 'static {
         bounds: &Bounds,
     ) -> impl Future<Output = Result<Opened<Self::Transaction>, JointError>> + Send;
 
+    /// Begins, and enters operations as done ([`Joint::enter`]), for what is about to do them. Nobody waits longer for
+    /// another transaction's than [`Bounds::lock`].
+    fn enter(
+        &self,
+        joint: &Joint,
+        claims: &[Claim],
+        outcome: &Outcome,
+        bounds: &Bounds,
+    ) -> impl Future<Output = Result<Entered<Self::Transaction>, JointError>> + Send;
+
+    /// Commits a transaction that did what it entered.
+    fn commit(&self, transaction: Self::Transaction) -> impl Future<Output = Result<(), NotClosed>> + Send;
+
     /// Begins without a claim, for an operation that is claimed already.
     fn begin(&self, bounds: &Bounds) -> impl Future<Output = Result<Self::Transaction, JointError>> + Send;
 
@@ -60,6 +73,15 @@ pub enum Opened<T> {
     /// The record says this.
     Refused(Timestamp, Refusal),
     /// Another transaction has the operation.
+    Taken,
+}
+
+/// What came of [`Database::enter`].
+#[derive(Debug)]
+pub enum Entered<T> {
+    /// The transaction is open. Which operations are new, in their order; and the time, if one is.
+    Open(T, Option<Timestamp>, Vec<bool>),
+    /// Another transaction has one of them, and nothing was entered.
     Taken,
 }
 

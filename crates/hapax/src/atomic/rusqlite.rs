@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling, StoreErrorKind};
+use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Outcome, Ruling, StoreErrorKind};
 use hapax_store::joined::{Connection as Joinable, Fault, Joint, JointError, Row, Statement, Value};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::bounds::Bounds;
-use super::database::{Closed, Database, NotClosed, Opened};
+use super::database::{Closed, Database, Entered, NotClosed, Opened};
 use super::decision::Decision;
 use super::error::{AtomicError, trouble};
 use super::sqlite::not_committed;
@@ -233,6 +233,28 @@ impl Database for Rusqlite {
         })
     }
 
+    async fn enter(
+        &self,
+        joint: &Joint,
+        claims: &[Claim],
+        outcome: &Outcome,
+        bounds: &Bounds,
+    ) -> Result<Entered<RusqliteTransaction>, JointError> {
+        let mut transaction = self.get(bounds).await?;
+        let (joint, claims, outcome, bounds) = (joint.clone(), claims.to_vec(), outcome.clone(), *bounds);
+        let (now, new) = transaction
+            .call(move |connection| {
+                begin(connection, bounds.claim)?;
+                joint.enter_now(connection, &claims, &outcome, &bounds.of_entry())
+            })
+            .await?;
+        Ok(Entered::Open(transaction, now, new))
+    }
+
+    async fn commit(&self, mut transaction: RusqliteTransaction) -> Result<(), NotClosed> {
+        transaction.call(|connection| commit(connection)).await
+    }
+
     async fn begin(&self, bounds: &Bounds) -> Result<RusqliteTransaction, JointError> {
         let mut transaction = self.get(bounds).await?;
         let wait = bounds.claim;
@@ -266,13 +288,7 @@ impl Database for Rusqlite {
                 match finished.map_err(NotClosed::RolledBack)? {
                     Finished::Applied { now } => {
                         failpoint::hit(Failpoint::Finished);
-                        match connection.execute_batch("COMMIT") {
-                            Ok(()) => Ok(Closed::Committed(now)),
-                            Err(error) => {
-                                let code = error.sqlite_error().map(|error| error.extended_code);
-                                Err(not_committed(trouble("commit", error), code))
-                            }
-                        }
+                        commit(connection).map(|()| Closed::Committed(now))
                     }
                     finished => Ok(Closed::Refused(finished)),
                 }
@@ -290,6 +306,13 @@ fn begin(connection: &Connection, wait: Duration) -> Result<(), JointError> {
     let busy = |error| trouble("set the busy time-out", error);
     connection.busy_timeout(wait).map_err(busy)?;
     execute(connection, "BEGIN IMMEDIATE")
+}
+
+fn commit(connection: &Connection) -> Result<(), NotClosed> {
+    connection.execute_batch("COMMIT").map_err(|error| {
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        not_committed(trouble("commit", error), code)
+    })
 }
 
 fn execute(connection: &Connection, text: &str) -> Result<(), JointError> {

@@ -1,11 +1,11 @@
 //! sqlx on PostgreSQL: its pool is the database.
 
-use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling};
+use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Outcome, Ruling};
 use hapax_store::joined::{Joint, JointError};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
 use super::bounds::Bounds;
-use super::database::{Closed, Database, NotClosed, Opened};
+use super::database::{Closed, Database, Entered, NotClosed, Opened};
 use super::error::{no_connection, trouble};
 use super::postgres::{UNDO, after_claim, begin, is_taken, not_committed};
 use crate::failpoint::{self, Failpoint};
@@ -51,6 +51,35 @@ impl Database for PgPool {
         }
     }
 
+    async fn enter(
+        &self,
+        joint: &Joint,
+        claims: &[Claim],
+        outcome: &Outcome,
+        bounds: &Bounds,
+    ) -> Result<Entered<Self::Transaction>, JointError> {
+        let mut transaction = begun(self, "BEGIN".to_owned()).await?;
+        match joint.enter(&mut transaction, claims, outcome, &bounds.of_entry()).await {
+            Ok((now, new)) => Ok(Entered::Open(transaction, now, new)),
+            Err(error) => {
+                self.abandon(transaction).await;
+                if is_taken(&error) {
+                    Ok(Entered::Taken)
+                } else {
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    async fn commit(&self, transaction: Self::Transaction) -> Result<(), NotClosed> {
+        transaction.commit().await.map_err(|error| {
+            let code = error.as_database_error().and_then(|error| error.code());
+            let code = code.map(std::borrow::Cow::into_owned);
+            not_committed(trouble("commit", error), code.as_deref())
+        })
+    }
+
     async fn begin(&self, bounds: &Bounds) -> Result<Self::Transaction, JointError> {
         begun(self, format!("{}; SAVEPOINT hapax", begin(bounds, bounds.lock))).await
     }
@@ -79,14 +108,7 @@ impl Database for PgPool {
             }
         };
         failpoint::hit(Failpoint::Finished);
-        match transaction.commit().await {
-            Ok(()) => Ok(Closed::Committed(now)),
-            Err(error) => {
-                let code = error.as_database_error().and_then(|error| error.code());
-                let code = code.map(std::borrow::Cow::into_owned);
-                Err(not_committed(trouble("commit", error), code.as_deref()))
-            }
-        }
+        self.commit(transaction).await.map(|()| Closed::Committed(now))
     }
 
     async fn abandon(&self, transaction: Self::Transaction) {

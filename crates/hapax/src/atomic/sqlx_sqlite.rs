@@ -1,11 +1,11 @@
 //! sqlx on SQLite: its pool is the database.
 
-use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Ruling};
+use hapax_core::{Claim, Claimed, Fence, Finish, Finished, OperationId, Outcome, Ruling};
 use hapax_store::joined::{Joint, JointError};
 use sqlx::{AssertSqlSafe, SqlStr, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::bounds::Bounds;
-use super::database::{Closed, Database, NotClosed, Opened};
+use super::database::{Closed, Database, Entered, NotClosed, Opened};
 use super::error::{no_connection, trouble};
 use super::sqlite::not_committed;
 use crate::failpoint::{self, Failpoint};
@@ -47,6 +47,31 @@ impl Database for SqlitePool {
         }
     }
 
+    async fn enter(
+        &self,
+        joint: &Joint,
+        claims: &[Claim],
+        outcome: &Outcome,
+        bounds: &Bounds,
+    ) -> Result<Entered<Self::Transaction>, JointError> {
+        let mut transaction = begun(self, bounds).await?;
+        match joint.enter(&mut transaction, claims, outcome, &bounds.of_entry()).await {
+            Ok((now, new)) => Ok(Entered::Open(transaction, now, new)),
+            Err(error) => {
+                self.abandon(transaction).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn commit(&self, transaction: Self::Transaction) -> Result<(), NotClosed> {
+        transaction.commit().await.map_err(|error| {
+            let code = error.as_database_error().and_then(|error| error.code());
+            let code = code.and_then(|code| code.parse().ok());
+            not_committed(trouble("commit", error), code)
+        })
+    }
+
     async fn begin(&self, bounds: &Bounds) -> Result<Self::Transaction, JointError> {
         let mut transaction = begun(self, bounds).await?;
         run(&mut transaction, "SAVEPOINT hapax".to_owned()).await?;
@@ -77,14 +102,7 @@ impl Database for SqlitePool {
             }
         };
         failpoint::hit(Failpoint::Finished);
-        match transaction.commit().await {
-            Ok(()) => Ok(Closed::Committed(now)),
-            Err(error) => {
-                let code = error.as_database_error().and_then(|error| error.code());
-                let code = code.and_then(|code| code.parse().ok());
-                Err(not_committed(trouble("commit", error), code))
-            }
-        }
+        self.commit(transaction).await.map(|()| Closed::Committed(now))
     }
 
     async fn abandon(&self, transaction: Self::Transaction) {

@@ -1,13 +1,20 @@
 //! Messages handled in transactions: the record and the handler's writes are committed together.
+//!
+//! ```text
+//! new messages → together: begin, enter their records as done, handlers, commit
+//!              ↘ one: what is known, fails, may have crashed somebody, or could not be committed: claim, handler, finish
+//! ```
+
+mod together;
 
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use hapax_core::policy::{FailureClass, Health};
 use hapax_core::{DeadReason, Finish, LastError};
 use hapax_store::joined::Fault;
 
-use super::perform::{Came, Desk, Perform, Task, done, refingerprint};
+use super::perform::{Came, Desk, Perform, Task, WAIT, done, refingerprint};
 use super::{Handled, Message};
 use crate::atomic::work::{Failed, Performed, Work, Worked};
 use crate::atomic::{Atomic, AtomicError, AtomicOptions, BoxError, Database};
@@ -51,26 +58,33 @@ where
     E: Into<BoxError> + Send + 'static,
     H: for<'t> Fn(&'t mut D::Connection, &'t Message) -> BoxFuture<'t, Result<Handled, E>> + Send + Sync + 'static,
 {
-    async fn one(self: Arc<Self>, task: Task, permit: Option<Permit>) -> Came {
+    /// A message by itself. What is known of its first run already is counted, without another.
+    async fn one(&self, task: Task, known: Option<Ended>, permit: Option<Permit>) -> Came {
         let operation = self.desk.operation(&task.key);
         let fingerprint = match self.desk.fingerprint(&task.message).await {
             Ok(fingerprint) => fingerprint,
             Err(error) => return Came::Away(error.to_string()),
         };
         let id = operation.id();
+        let input = match self.desk.stored(&task.message, id) {
+            Ok(input) => input,
+            Err(error) => return Came::Away(error.to_string()),
+        };
         let arrival = Arrival {
             operation,
             fingerprint,
             refingerprint: refingerprint(),
             options: self.desk.run.clone(),
-            wait: std::time::Duration::ZERO,
+            wait: WAIT,
             group: None,
-            input: Some(task.message.to_input()),
+            input: Some(input),
         };
-        let atomic = if task.redelivered { &self.counting } else { &self.plain };
+        let counts = task.redelivered && known.is_none();
+        let atomic = if counts { &self.counting } else { &self.plain };
         let handling = Handling {
             handler: Arc::clone(&self.handler),
             message: task.message,
+            known,
         };
         let told = atomic.perform(arrival, handling).await;
         if let Some(permit) = permit {
@@ -104,18 +118,17 @@ where
     H: for<'t> Fn(&'t mut D::Connection, &'t Message) -> BoxFuture<'t, Result<Handled, E>> + Send + Sync + 'static,
 {
     fn perform(self: Arc<Self>, tasks: Vec<Task>, permit: Permit) -> BoxFuture<'static, Vec<Came>> {
-        let mut permit = Some(permit);
-        let all: Vec<_> = tasks
-            .into_iter()
-            .map(|task| Arc::clone(&self).one(task, permit.take()))
-            .collect();
-        Box::pin(join_all(all))
+        // A task of its own: what was begun is ended, whoever waits for it.
+        let performed = tokio::spawn(async move { self.together(tasks, permit).await });
+        // Lost with its runtime, or with a panic of ours: nothing of it was acknowledged.
+        Box::pin(async move { performed.await.unwrap_or_default() })
     }
 
     fn again(&self, run: Run, message: Message) -> BoxFuture<'static, Attempted> {
         let handling = Handling {
             handler: Arc::clone(&self.handler),
             message,
+            known: None,
         };
         let counting = self.counting.clone();
         Box::pin(async move {
@@ -137,6 +150,35 @@ where
 struct Handling<H> {
     handler: Arc<H>,
     message: Message,
+    /// How its first run ended.
+    known: Option<Ended>,
+}
+
+/// How a handler ended that was rolled back.
+enum Ended {
+    Dead(String),
+    Failed(Failed<BoxError>),
+}
+
+impl Ended {
+    /// `None` if it is done.
+    fn of<E: Into<BoxError>>(handled: Result<Handled, E>) -> Option<Self> {
+        match handled {
+            Ok(Handled::Done) => None,
+            Ok(Handled::Dead(why)) => Some(Self::Dead(why)),
+            Err(error) => Some(Self::failed(error.into())),
+        }
+    }
+
+    fn failed(error: BoxError) -> Self {
+        Self::Failed(Failed {
+            fault: Fault::of(error.as_ref()),
+            text: crate::atomic::chain(error.as_ref()),
+            error,
+            after: None,
+            answer: None,
+        })
+    }
 }
 
 impl<D, H, E> Work<D> for Handling<H>
@@ -149,27 +191,25 @@ where
     type Error = BoxError;
 
     async fn perform(&mut self, mut transaction: D::Transaction, _: Run) -> Performed<D, Self> {
-        let handled = (self.handler)(D::connection(&mut transaction), &self.message).await;
-        let worked = match handled {
-            Ok(Handled::Done) => Worked::Ended(true, Finish::Done(done()), Came::Done),
-            Ok(Handled::Dead(why)) => {
+        let ended = match self.known.take() {
+            Some(ended) => Some(ended),
+            None => Ended::of((self.handler)(D::connection(&mut transaction), &self.message).await),
+        };
+        let worked = match ended {
+            None => Worked::Ended(true, Finish::Done(done()), Came::Done),
+            Some(Ended::Dead(why)) => {
                 let finish = Finish::Dead {
                     reason: DeadReason::Refused,
                     answer: None,
                     last_error: Some(LastError::new(&why)),
                 };
-                Worked::Ended(false, finish, Came::Dead(why))
+                Worked::Ended(
+                    false,
+                    finish,
+                    Came::Dead(format!("{}: {why}", DeadReason::Refused.as_str())),
+                )
             }
-            Err(error) => {
-                let error = error.into();
-                Worked::Failed(Failed {
-                    fault: Fault::of(error.as_ref()),
-                    text: crate::atomic::chain(error.as_ref()),
-                    error,
-                    after: None,
-                    answer: None,
-                })
-            }
+            Some(Ended::Failed(failed)) => Worked::Failed(failed),
         };
         (Some(transaction), worked)
     }

@@ -6,7 +6,7 @@ use hapax_core::{DeadReason, Finish, Key, LastError, Refusal};
 use tokio::sync::oneshot;
 
 use super::Message;
-use super::perform::{Came, Desk, refingerprint};
+use super::perform::{Came, Desk, Keep, refingerprint};
 use crate::engine::drive::Drive;
 use crate::engine::{Ended, Reply};
 use crate::event::Event;
@@ -14,7 +14,7 @@ use crate::event::Event;
 impl Desk {
     /// Makes a message a dead letter under this key, with its payload, unless that is known already.
     pub(super) async fn bury(&self, message: &Message, key: &Key, reason: DeadReason, why: &str) -> Came {
-        let claim = match self.claim(message, key).await {
+        let claim = match self.claim(message, key, Keep::Message).await {
             Ok(claim) => claim,
             Err(error) => return Came::Away(error.to_string()),
         };

@@ -29,10 +29,17 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) struct Intake {
     pub(super) source: Box<dyn Source>,
-    pub(super) identity: Identity,
+    pub(super) clerk: Clerk,
     pub(super) desk: Arc<Desk>,
     pub(super) perform: Arc<dyn Perform>,
     pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// Who looks at messages before anybody works on them.
+#[derive(Clone)]
+pub(super) struct Clerk {
+    pub(super) identity: Identity,
+    pub(super) desk: Arc<Desk>,
 }
 
 impl Intake {
@@ -93,7 +100,7 @@ impl Intake {
 
     /// Takes messages until it is stopped.
     async fn take(&mut self, hand: &Arc<Semaphore>, queues: &[mpsc::Sender<Held>]) {
-        let desk = Arc::clone(&self.desk);
+        let (desk, clerk) = (Arc::clone(&self.desk), self.clerk.clone());
         let mut stopped = self.stopped.clone();
         let (mut failures, mut paused, mut asked) = (0, false, Instant::now());
         while !*stopped.borrow_and_update() {
@@ -133,7 +140,7 @@ impl Intake {
             match received {
                 Ok(deliveries) => {
                     failures = 0;
-                    self.hand_out(deliveries, places, queues).await;
+                    clerk.hand_out(deliveries, places, queues).await;
                 }
                 Err(error) => {
                     drop(places);
@@ -145,6 +152,54 @@ impl Intake {
         }
     }
 
+    /// Whether messages are remembered for as long as the broker can deliver them again. False if it was stopped before
+    /// the broker could be asked.
+    async fn check(&mut self) -> Result<bool, ConsumerError> {
+        let (mut stopped, mut failures) = (self.stopped.clone(), 0);
+        let remember_for = self.desk.options.remember_for;
+        while !*stopped.borrow_and_update() {
+            let asked = tokio::select! {
+                _ = stopped.changed() => continue,
+                asked = self.source.redelivers_for() => asked,
+            };
+            match asked {
+                Ok(said) => match said.or(self.desk.options.redelivers_for) {
+                    Some(redelivers_for) if redelivers_for > remember_for => {
+                        return Err(ConsumerError::Retention {
+                            name: self.desk.name.clone(),
+                            redelivers_for,
+                            remember_for,
+                        });
+                    }
+                    _ => return Ok(true),
+                },
+                Err(error) => {
+                    failures += 1;
+                    self.failed("limits", &error);
+                    wait(&mut stopped, pause(failures)).await;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn tell_lag(&mut self) {
+        match self.source.lag().await {
+            Ok(lag) => self.desk.engine.inner.emit(&Event::Lag {
+                name: &self.desk.name,
+                messages: lag.messages,
+                oldest: lag.oldest,
+            }),
+            Err(error) => self.failed("lag", &error),
+        }
+    }
+
+    fn failed(&self, doing: &'static str, error: &SourceError) {
+        self.desk.failed(doing, error);
+    }
+}
+
+impl Clerk {
     async fn hand_out(
         &self,
         deliveries: Vec<Delivery>,
@@ -214,52 +269,6 @@ impl Intake {
             )),
             _ => Sure::Yes,
         }
-    }
-
-    /// Whether messages are remembered for as long as the broker can deliver them again. False if it was stopped before
-    /// the broker could be asked.
-    async fn check(&mut self) -> Result<bool, ConsumerError> {
-        let (mut stopped, mut failures) = (self.stopped.clone(), 0);
-        let remember_for = self.desk.options.remember_for;
-        while !*stopped.borrow_and_update() {
-            let asked = tokio::select! {
-                _ = stopped.changed() => continue,
-                asked = self.source.redelivers_for() => asked,
-            };
-            match asked {
-                Ok(said) => match said.or(self.desk.options.redelivers_for) {
-                    Some(redelivers_for) if redelivers_for > remember_for => {
-                        return Err(ConsumerError::Retention {
-                            name: self.desk.name.clone(),
-                            redelivers_for,
-                            remember_for,
-                        });
-                    }
-                    _ => return Ok(true),
-                },
-                Err(error) => {
-                    failures += 1;
-                    self.failed("limits", &error);
-                    wait(&mut stopped, pause(failures)).await;
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    async fn tell_lag(&mut self) {
-        match self.source.lag().await {
-            Ok(lag) => self.desk.engine.inner.emit(&Event::Lag {
-                name: &self.desk.name,
-                messages: lag.messages,
-                oldest: lag.oldest,
-            }),
-            Err(error) => self.failed("lag", &error),
-        }
-    }
-
-    fn failed(&self, doing: &'static str, error: &SourceError) {
-        self.desk.failed(doing, error);
     }
 }
 

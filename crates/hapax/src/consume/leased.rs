@@ -7,7 +7,7 @@ use hapax_core::Finish;
 use tokio::sync::oneshot;
 
 use super::Message;
-use super::perform::{Came, Desk, Perform, Task, refingerprint};
+use super::perform::{Came, Desk, Keep, Perform, Task, WAIT, refingerprint};
 use crate::engine::drive::Drive;
 use crate::engine::{Ended, Reply, Run};
 use crate::retry::Permit;
@@ -28,7 +28,7 @@ impl UnderLeases {
     }
 
     async fn one(self: Arc<Self>, task: Task, permit: Option<Permit>) -> Came {
-        let claim = match self.desk.claim(&task.message, &task.key).await {
+        let claim = match self.desk.claim(&task.message, &task.key, Keep::Message).await {
             Ok(claim) => claim,
             Err(error) => return Came::Away(error.to_string()),
         };
@@ -46,7 +46,7 @@ impl UnderLeases {
         let this = Arc::clone(&self);
         let handler = move |run: Run| this.judged(run, task.message, permit);
         // A task of its own: a claim must be run to its end, or given back.
-        tokio::spawn(drive.run(refingerprint(), std::time::Duration::ZERO, handler));
+        tokio::spawn(drive.run(refingerprint(), WAIT, handler));
         match answered.await {
             Ok(Ok(Reply::Ran((came, ending, tries)))) => {
                 inner.tell(&operation, tries, ending);

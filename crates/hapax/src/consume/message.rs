@@ -3,8 +3,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use hapax_core::{Input, Timestamp};
 
-/// The first byte of a stored message. An outbox entry's is 1.
-const VERSION: u8 = 2;
+/// The first byte of a stored message. An outbox entry's is 1, that of a sealed input 2.
+const VERSION: u8 = 3;
 
 /// A message. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]

@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use hapax_core::policy::FailureClass;
 use hapax_core::{
-    Claim, DeadReason, Fingerprint, Key, Name, Operation, OperationId, RecipeId, Record, Refusal, Retention, Starter,
-    State, StoreError,
+    Claim, DeadReason, Fingerprint, Input, Key, Name, Operation, OperationId, RecipeId, Record, Refusal, Retention,
+    Starter, State, StoreError,
 };
 use tokio::sync::OnceCell;
 
 use super::identity::{RECIPE, fingerprint};
 use super::{ConsumerError, ConsumerOptions, Message};
 use crate::engine::{Engine, Refingerprint, Run, RunError, RunOptions, random_attempt};
+use crate::http::{open_input, seal_input};
 use crate::retry::Permit;
-use crate::runner::{Attempted, Failure};
+use crate::runner::Attempted;
 
+/// How long a message waits for a copy of it that is being handled: most end soon.
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// How long a message is left alone that somebody else has in hand.
 const BUSY: Duration = Duration::from_secs(30);
 /// The same for one of which nothing is known.
@@ -50,6 +52,15 @@ pub(super) enum Came {
     Again(Duration),
     /// The store is away.
     Away(String),
+}
+
+/// What a claim stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    Message,
+    /// What is entered as done needs no second run.
+    #[cfg(feature = "atomic")]
+    Nothing,
 }
 
 /// A way to handle messages.
@@ -122,10 +133,38 @@ impl Desk {
         Ok(fingerprint(&self.engine.store().secret(), recipe, &message.payload))
     }
 
-    /// The claim of a message, which counts as a try and stores it.
-    pub(super) async fn claim(&self, message: &Message, key: &Key) -> Result<Claim, StoreError> {
+    /// A message as its record keeps it. Without random bytes it cannot be sealed, nor could it be claimed.
+    pub(super) fn stored(&self, message: &Message, id: OperationId) -> Result<Input, StoreError> {
+        let input = message.to_input();
+        match &self.options.seal {
+            None => Ok(input),
+            seal => seal_input(seal.as_ref(), &input.0, id).map_err(|_| {
+                let kind = hapax_core::StoreErrorKind::Unavailable;
+                StoreError::new(kind, "the system gave no random bytes to seal a message with")
+            }),
+        }
+    }
+
+    /// The message that a record keeps; or why there is none.
+    pub(super) fn opened(&self, input: &Input, id: OperationId) -> Result<Message, String> {
+        if let Some(message) = Message::from_input(input) {
+            return Ok(message);
+        }
+        let opened = open_input(self.options.seal.as_ref(), input, id).map_err(|error| error.to_string())?;
+        Message::from_input(&Input(opened))
+            .ok_or_else(|| "its input is no message: another program wrote under the name of this consumer".to_owned())
+    }
+
+    /// The claim of a message, which counts as a try.
+    pub(super) async fn claim(&self, message: &Message, key: &Key, keep: Keep) -> Result<Claim, StoreError> {
+        let operation = self.operation(key);
+        let input = match keep {
+            Keep::Message => Some(self.stored(message, operation.id())?),
+            #[cfg(feature = "atomic")]
+            Keep::Nothing => None,
+        };
         Ok(Claim {
-            operation: self.operation(key),
+            operation,
             fingerprint: self.fingerprint(message).await?,
             attempt: random_attempt()?,
             starter: Starter::System,
@@ -134,7 +173,7 @@ impl Desk {
             after_failure: self.run.after_failure,
             attended: true,
             retention: self.run.retention,
-            input: Some(message.to_input()),
+            input,
             group: None,
         })
     }
@@ -199,10 +238,4 @@ fn reason_of(reason: DeadReason, record: &Record) -> String {
         Some(error) => format!("{}: {}", reason.as_str(), error.as_str()),
         None => reason.as_str().to_owned(),
     }
-}
-
-/// What a record comes to that holds no message.
-pub(super) fn not_ours() -> Attempted {
-    let text = "its input is no message: another program wrote under the name of this consumer";
-    Attempted::Failed(Failure::new(FailureClass::Final, text))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hapax_core::policy::{FailureClass, RetryPolicy};
-use hapax_core::{Answer, BoxFuture, Fence, Input, Name, Operation};
+use hapax_core::{Answer, BoxFuture, Fence, Input, Name, Operation, Outcome};
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use tower_service::Service;
@@ -74,6 +74,37 @@ impl<S> IdempotencyService<S> {
         found.into_values().collect()
     }
 
+    /// Sends a message's request under its run, and says what its answer makes of the message. 2xx: it is done. 401 and
+    /// 403: its receiver does not know this sender, which is no message's fault, so it is sent again. Any other answer
+    /// that is final: it is refused.
+    #[cfg(feature = "consume")]
+    pub fn relay<ReqB, ResB>(
+        &self,
+    ) -> impl Fn(Run, Request<Bytes>) -> BoxFuture<'static, Attempted> + Send + Sync + 'static + use<S, ReqB, ResB>
+    where
+        S: Service<Request<ReqB>, Response = Response<ResB>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: failure::Failure + Send + 'static,
+        ReqB: From<Bytes> + Send + 'static,
+        ResB: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        ResB::Error: Send,
+    {
+        let shared = Arc::clone(&self.shared);
+        let inner = Mutex::new(self.inner.clone());
+        move |run, request| {
+            let inner = inner.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let shared = Arc::clone(&shared);
+            Box::pin(async move {
+                match shared.routes.named(run.operation.name()) {
+                    Some(route) => {
+                        perform(&shared, route, inner, run, Box::new(request.into_parts()), Of::Message).await
+                    }
+                    None => given_up("no route has its name"),
+                }
+            })
+        }
+    }
+
     /// Runs a stored request, for [`Runner::handle`]. Admission and retries are the runner's.
     pub fn rerun<ReqB, ResB>(
         &self,
@@ -101,7 +132,7 @@ fn usual_destination() -> Destination {
     Destination::new(RetryPolicy::default()).expect("the default policy makes sense")
 }
 
-async fn rerun<S, ReqB, ResB>(shared: Arc<Shared>, mut inner: S, run: Run, input: Input) -> Attempted
+async fn rerun<S, ReqB, ResB>(shared: Arc<Shared>, inner: S, run: Run, input: Input) -> Attempted
 where
     S: Service<Request<ReqB>, Response = Response<ResB>>,
     S::Error: failure::Failure,
@@ -111,10 +142,36 @@ where
     let Some(route) = shared.routes.named(run.operation.name()) else {
         return given_up("no route has its name");
     };
-    let mut request = match opened(route, &run, &input) {
-        Ok(request) => request,
-        Err(error) => return given_up(&error.to_string()),
-    };
+    match opened(route, &run, &input) {
+        Ok(request) => perform(&shared, route, inner, run, request, Of::Request).await,
+        Err(error) => given_up(&error.to_string()),
+    }
+}
+
+/// Whose answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// A client's: it is replayed, whatever it says.
+    Request,
+    /// A message's: nobody reads it.
+    #[cfg(feature = "consume")]
+    Message,
+}
+
+async fn perform<S, ReqB, ResB>(
+    shared: &Arc<Shared>,
+    route: &Route,
+    mut inner: S,
+    run: Run,
+    mut request: Whole,
+    of: Of,
+) -> Attempted
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S::Error: failure::Failure,
+    ReqB: From<Bytes>,
+    ResB: HttpBody<Data = Bytes> + Unpin,
+{
     if let Some(sealed) = &route.sealer {
         match settle::happened(sealed, run.operation.id()).await {
             Ok(Some(outcome)) => return Attempted::Done(outcome),
@@ -127,7 +184,7 @@ where
     failpoint::hit(Failpoint::BeforeUpstream);
     let answered = perform::ask(&mut inner, || perform::request_of(request)).await;
     failpoint::hit(Failpoint::AfterUpstream);
-    let came = perform::judge(answered, route, &shared).await;
+    let came = perform::judge(answered, route, shared).await;
     if let Some(sealed) = &route.sealer {
         let (answered, without_effect) = match &came {
             Came::Done(_, response) => (Some(response.status()), false),
@@ -139,7 +196,7 @@ where
             return settled;
         }
     }
-    attempted(came, route).await
+    attempted(came, route, of).await
 }
 
 /// What receipts make of a final answer, or of one that said there was no effect, as with a caller's run; `None` if it
@@ -184,15 +241,28 @@ fn given_up(why: &str) -> Attempted {
 }
 
 /// What a run came to, for the policy.
-async fn attempted<B>(came: Came<B>, route: &Route) -> Attempted
+async fn attempted<B>(came: Came<B>, route: &Route, of: Of) -> Attempted
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let named = |after: Duration| (!after.is_zero()).then_some(after);
     Attempted::Failed(match came {
-        Came::Done(outcome, _) => return Attempted::Done(outcome),
+        Came::Done(outcome, response) => {
+            if of == Of::Request || response.status().is_success() {
+                return Attempted::Done(outcome);
+            }
+            Failure {
+                class: FailureClass::Final,
+                answer: match outcome {
+                    Outcome::Answer(answer) => Some(answer),
+                    Outcome::NotKept(_) => None,
+                },
+                last_error: perform::status_error(&response),
+                retry_after: None,
+            }
+        }
         Came::NoEffect(after, response) => Failure {
-            class: without_effect(response.status()),
+            class: without_effect(response.status(), of),
             last_error: perform::status_error(&response),
             answer: kept(response, route).await,
             retry_after: named(after),
@@ -215,10 +285,10 @@ where
 }
 
 /// What an answer without effect is to the policy. A caller may come with another credential; what is stored has only
-/// the one.
-fn without_effect(status: StatusCode) -> FailureClass {
+/// the one. A message has none: it is the relay that is not known.
+fn without_effect(status: StatusCode, of: Of) -> FailureClass {
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FailureClass::Final,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if of == Of::Request => FailureClass::Final,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => FailureClass::Throttled,
         _ => FailureClass::Unsent,
     }

@@ -55,7 +55,7 @@ pub enum OpenError {
 
 /// A request could not be sealed: the system gave no random bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotSealed;
+pub(crate) struct NotSealed;
 
 impl InputSeal {
     /// Seals and opens with this key: 32 random bytes.
@@ -134,7 +134,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// An encoded request as it is stored.
-pub(super) fn close(seal: Option<&InputSeal>, request: &[u8], id: OperationId) -> Result<Input, NotSealed> {
+pub(crate) fn close(seal: Option<&InputSeal>, request: &[u8], id: OperationId) -> Result<Input, NotSealed> {
     if let Some(seal) = seal {
         return seal.seal(request, id);
     }
@@ -145,7 +145,7 @@ pub(super) fn close(seal: Option<&InputSeal>, request: &[u8], id: OperationId) -
 }
 
 /// The encoded request of a stored input. A plain one opens whatever keys there are.
-pub(super) fn open(seal: Option<&InputSeal>, input: &Input, id: OperationId) -> Result<Bytes, OpenError> {
+pub(crate) fn open(seal: Option<&InputSeal>, input: &Input, id: OperationId) -> Result<Bytes, OpenError> {
     let form = input.0.first().copied();
     let rest = input.0.get(1..).unwrap_or_default();
     match form {

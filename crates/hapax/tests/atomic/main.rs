@@ -6,6 +6,8 @@ mod blocking;
 #[path = "../it/http/client.rs"]
 mod client;
 mod conflicts;
+#[cfg(feature = "consume")]
+mod consumed;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod door;
@@ -89,6 +91,30 @@ macro_rules! drivers {
             #[tokio::test(flavor = "multi_thread")]
             async fn an_effect_belongs_to_the_handlers_transaction() {
                 crate::effects::belong_to_the_handlers_transaction(<$world>::start().await).await;
+            }
+
+            #[cfg(feature = "consume")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn each_message_has_one_effect() {
+                crate::consumed::each_message_has_one_effect(<$world>::start().await, 1).await;
+            }
+
+            #[cfg(feature = "consume")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn each_message_of_a_batch_has_one_effect() {
+                crate::consumed::each_message_has_one_effect(<$world>::start().await, 16).await;
+            }
+
+            #[cfg(feature = "consume")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn processes_share_messages_and_nothing_happens_twice() {
+                crate::consumed::processes_share_and_nothing_happens_twice(<$world>::start().await).await;
+            }
+
+            #[cfg(feature = "consume")]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_message_that_is_known_is_not_run_again() {
+                crate::consumed::what_is_known_is_not_run_again(<$world>::start().await).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,8 @@ pub(crate) type Client = deadpool_postgres::Object;
 pub(crate) const POOL: usize = 5;
 
 const TABLE: &str = "CREATE TABLE orders (key text NOT NULL)";
+#[cfg(feature = "consume")]
+const BREAK: &str = "INSERT INTO orders (key) VALUES (NULL)";
 const INSERT_POSTGRES: &str = "INSERT INTO orders (key) VALUES ($1)";
 
 /// What the suite needs of a driver.
@@ -47,6 +49,10 @@ pub(crate) trait World: Send + Sync + 'static {
         connection: &'t mut <Self::Database as Database>::Connection,
         key: &'t str,
     ) -> BoxFuture<'t, Result<(), BoxError>>;
+
+    /// Inserts an order without a key, which the table forbids.
+    #[cfg(feature = "consume")]
+    fn break_a_rule(connection: &mut <Self::Database as Database>::Connection) -> BoxFuture<'_, Result<(), BoxError>>;
 
     /// How many orders have this key, seen from outside.
     fn orders(&self, key: &str) -> BoxFuture<'static, i64>;
@@ -178,6 +184,14 @@ impl World for TokioPostgresWorld {
         })
     }
 
+    #[cfg(feature = "consume")]
+    fn break_a_rule(connection: &mut PostgresTransaction<Client>) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async move {
+            connection.execute(BREAK, &[]).await?;
+            Ok(())
+        })
+    }
+
     fn orders(&self, key: &str) -> BoxFuture<'static, i64> {
         let (pool, key) = (self.pool.clone(), key.to_owned());
         Box::pin(async move {
@@ -277,6 +291,14 @@ impl World for SqlxPostgresWorld {
         })
     }
 
+    #[cfg(feature = "consume")]
+    fn break_a_rule(connection: &mut sqlx::PgConnection) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async move {
+            sqlx::query(BREAK).execute(connection).await?;
+            Ok(())
+        })
+    }
+
     fn orders(&self, key: &str) -> BoxFuture<'static, i64> {
         let (pool, key) = (self.pool.clone(), key.to_owned());
         Box::pin(async move {
@@ -347,6 +369,14 @@ impl World for SqlxSqliteWorld {
         })
     }
 
+    #[cfg(feature = "consume")]
+    fn break_a_rule(connection: &mut sqlx::SqliteConnection) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async move {
+            sqlx::query(BREAK).execute(connection).await?;
+            Ok(())
+        })
+    }
+
     fn orders(&self, key: &str) -> BoxFuture<'static, i64> {
         let (pool, key) = (self.pool.clone(), key.to_owned());
         Box::pin(async move {
@@ -407,6 +437,14 @@ impl World for RusqliteWorld {
         Box::pin(async move {
             let inserted = connection.call(move |sqlite| sqlite.execute("INSERT INTO orders (key) VALUES (?)", [key]));
             inserted.await?;
+            Ok(())
+        })
+    }
+
+    #[cfg(feature = "consume")]
+    fn break_a_rule(connection: &mut RusqliteTransaction) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async move {
+            connection.call(|sqlite| sqlite.execute(BREAK, [])).await?;
             Ok(())
         })
     }
