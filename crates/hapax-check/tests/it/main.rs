@@ -12,4 +12,6 @@ mod source_kafka;
 mod source_memory;
 #[cfg(feature = "rabbitmq")]
 mod source_rabbitmq;
+#[cfg(feature = "nats")]
+mod source_nats;
 mod sqlite;
