@@ -10,8 +10,8 @@ mod sim;
 #[cfg(feature = "kafka")]
 mod source_kafka;
 mod source_memory;
-#[cfg(feature = "rabbitmq")]
-mod source_rabbitmq;
 #[cfg(feature = "nats")]
 mod source_nats;
+#[cfg(feature = "rabbitmq")]
+mod source_rabbitmq;
 mod sqlite;
