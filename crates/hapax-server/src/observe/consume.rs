@@ -12,6 +12,9 @@ use super::prometheus::Page;
 
 /// What a delivery comes to.
 const CAME: [&str; 6] = ["done", "duplicate", "waiting", "unknown", "dead", "again"];
+/// A counter's name, what it is, and where.
+type Shown = (&'static str, &'static str, fn(&One) -> &Counter);
+
 /// Nothing was told yet.
 const NONE: u64 = u64::MAX;
 
@@ -145,7 +148,7 @@ impl ConsumeMetrics {
             "counter",
             &came,
         );
-        let counters: [(&str, &str, fn(&One) -> &Counter); 5] = [
+        let counters: [Shown; 5] = [
             (
                 "hapax_consumer_received_total",
                 "Deliveries taken from the broker.",
