@@ -1,13 +1,14 @@
 //! A connection to the broker, and the subscription on it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer};
+use lapin::{Channel, Connection, Consumer, Event};
 use tokio::time::timeout;
 
 use super::connect::{open, silent};
@@ -18,6 +19,8 @@ use super::settle::{Desk, Hand, Held, Unsettled};
 use crate::consume::{Delivery, SourceError, SourceErrorKind};
 
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the reason may take after the end of a channel.
+const REASON: Duration = Duration::from_secs(1);
 
 /// What is done with a link is done by value, so that a step that is dropped halfway can be gone on with.
 pub(super) struct Link {
@@ -28,8 +31,15 @@ pub(super) struct Link {
     subscriptions: u64,
     /// Pulled, not given out.
     ready: VecDeque<Delivery>,
-    /// Why the subscription ended, to be told after what is ready.
-    ended: Option<SourceError>,
+    ended: Option<Ended>,
+    /// Says what a channel was closed for.
+    events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+}
+
+/// How a subscription ended, other than by our own word.
+enum Ended {
+    By(lapin::Error),
+    WithoutAWord,
 }
 
 struct Subscription {
@@ -43,6 +53,7 @@ impl Link {
     /// Connects, and makes sure of the queue.
     pub(super) async fn open(desk: Arc<Desk>) -> Result<Box<Self>, SourceError> {
         let connection = open(&desk.at, "hapax consumer").await?;
+        let events = Box::pin(connection.events_listener());
         let opening = async {
             let channel = connection.create_channel().await?;
             if desk.options.declare {
@@ -61,12 +72,14 @@ impl Link {
             subscriptions: 0,
             ready: VecDeque::new(),
             ended: None,
+            events,
         }))
     }
 
     /// Whether it is worth being asked: a subscription says itself how it ended.
     pub(super) fn is_open(&self) -> bool {
-        self.subscription.is_some() || (self.connection.status().connected() && self.channel.status().connected())
+        let speaks = self.subscription.is_some() || self.ended.is_some();
+        speaks || (self.connection.status().connected() && self.channel.status().connected())
     }
 
     /// Takes over what has arrived, without waiting.
@@ -103,18 +116,8 @@ impl Link {
                     settle: Box::new(Held::new(Arc::clone(desk), unsettled, original)),
                 });
             }
-            (Some(Err(error)), _) => {
-                self.subscription = None;
-                self.ended = Some(desk.judge("consume", error));
-            }
-            (None, _) => {
-                self.subscription = None;
-                let text = format!(
-                    "{}: consume: the broker ended the subscription: its queue was deleted, or moved to another node",
-                    desk.label
-                );
-                self.ended = Some(SourceError::new(SourceErrorKind::Unreachable, text));
-            }
+            (Some(Err(error)), _) => (self.subscription, self.ended) = (None, Some(Ended::By(error))),
+            (None, _) => (self.subscription, self.ended) = (None, Some(Ended::WithoutAWord)),
             (Some(Ok(_)), None) => {}
         }
     }
@@ -125,22 +128,33 @@ impl Link {
         self.ready.drain(..most).collect()
     }
 
-    pub(super) fn take_end(&mut self) -> Option<SourceError> {
-        self.ended.take()
+    /// Why the subscription ended, if it did: what is ready went with it.
+    pub(super) async fn end(&mut self) -> Option<SourceError> {
+        let error = match self.ended.as_ref()? {
+            Ended::By(error) => Some(error.clone()),
+            Ended::WithoutAWord if self.channel.status().connected() => None,
+            // The reason comes after the end.
+            Ended::WithoutAWord => timeout(REASON, next_error(&mut self.events)).await.ok().flatten(),
+        };
+        let desk = &self.desk;
+        Some(match error {
+            Some(error) => desk.judge("consume", error),
+            None => {
+                let text = format!(
+                    "{}: consume: the broker ended the subscription: its queue was deleted, or moved to another node",
+                    desk.label
+                );
+                SourceError::new(SourceErrorKind::Unreachable, text)
+            }
+        })
     }
 
-    /// The prefetch of a subscription that gives `most` more and no others; `None` if the one there does. A little less
-    /// than the last time is no reason to subscribe anew.
+    /// The prefetch of a new subscription, if there must be one for `most` more to come. One that has room is kept, even if
+    /// for fewer: what is on its way when a subscription ends comes again behind the others.
     pub(super) fn other_prefetch(&self, most: usize) -> Option<u16> {
-        let fits = |most: usize| u16::try_from(most.max(1)).unwrap_or(u16::MAX);
-        match &self.subscription {
-            None => Some(fits(most)),
-            Some(subscription) => {
-                let wanted = fits(most.saturating_add(subscription.hand.count()));
-                let had = subscription.prefetch;
-                (wanted > had || wanted < had / 2).then(|| fits(most))
-            }
-        }
+        let is_full = |had: &Subscription| had.hand.count() >= had.prefetch.into();
+        let asked = u16::try_from(most.max(1)).unwrap_or(u16::MAX);
+        self.subscription.as_ref().is_none_or(is_full).then_some(asked)
     }
 
     /// Subscribes with this prefetch, instead of what was there. What that one was sent stays in hand.
@@ -191,7 +205,7 @@ impl Link {
     }
 
     /// Messages in the queue that nobody has in hand.
-    pub(super) async fn waiting(&self) -> Result<u64, SourceError> {
+    pub(super) async fn waiting(&mut self) -> Result<u64, SourceError> {
         let counting = async {
             let channel = self.connection.create_channel().await?;
             let queue = look(&channel, &self.desk.options.queue).await?;
@@ -199,10 +213,10 @@ impl Link {
             let _ = channel.close(200, "counted".into()).await;
             Ok(queue.message_count())
         };
-        counting
-            .await
-            .map(u64::from)
-            .map_err(|error| self.desk.judge("count", error))
+        let counted = counting.await;
+        // What was said of that channel is not to be kept.
+        while let Some(Some(_)) = self.events.next().now_or_never() {}
+        counted.map(u64::from).map_err(|error| self.desk.judge("count", error))
     }
 
     /// Gives back what is in hand and leaves; acknowledgements on their way arrive before that.
@@ -214,6 +228,14 @@ impl Link {
         };
         // Whoever is away takes it for closed.
         let _ = timeout(GOODBYE, closing).await;
+    }
+}
+
+async fn next_error(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<lapin::Error> {
+    loop {
+        if let Event::Error(error) = events.next().await? {
+            return Some(error);
+        }
     }
 }
 
