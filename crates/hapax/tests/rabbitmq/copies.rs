@@ -9,9 +9,7 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable};
 use lapin::{ExchangeKind, options::QueueDeleteOptions};
 use tokio::time::Instant;
 
-use crate::place::{LIMIT, Place, one, receive, text};
-
-const SECOND: Duration = Duration::from_secs(1);
+use crate::place::{LIMIT, Place, SECOND, one, receive, text};
 
 /// A message with everything that a copy can get wrong, published to an exchange.
 async fn published(place: &Place) -> String {

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// Longer than anything takes that happens at all.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
 pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) queue: String,

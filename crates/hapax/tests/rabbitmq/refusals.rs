@@ -1,11 +1,13 @@
 //! What the broker refuses, and what the error says to do.
 
-use hapax::consume::{RabbitMq, RabbitMqOptions, RabbitMqSource, Source, SourceErrorKind};
+use hapax::consume::{RabbitMq, RabbitMqOptions, RabbitMqSource, SourceErrorKind};
 use hapax_testbed::RabbitMq as Server;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
-use crate::place::{Place, one, refusal};
+use tokio::time::Instant;
+
+use crate::place::{Place, SECOND, one, refusal};
 
 async fn refused(url: &str, queue: &str, advice: &str) {
     let mut source = RabbitMqSource::new(&RabbitMq::new(url).unwrap(), RabbitMqOptions::new(queue)).unwrap();
@@ -68,13 +70,11 @@ async fn a_user_without_permissions_is_told_which_it_needs() {
     let at = RabbitMq::new(&url).unwrap();
     let mut source = RabbitMqSource::new(&at, place.options()).unwrap();
     let delivery = one(&mut source).await;
-    let error = delivery
-        .settle
-        .retry_later(std::time::Duration::from_secs(1))
-        .await
-        .unwrap_err();
+    let told = Instant::now();
+    let error = delivery.settle.retry_later(SECOND).await.unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Refused, "{error}");
     assert!(error.to_string().contains("hapax.retry"), "{error}");
-    // It comes again all the same.
+    // It comes again all the same, and not at once, again and again.
     one(&mut source).await.settle.ack().await.unwrap();
+    assert!(told.elapsed() >= SECOND, "{:?}", told.elapsed());
 }
