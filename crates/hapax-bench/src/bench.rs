@@ -1,6 +1,7 @@
 //! The benchmarks, one module each.
 
 mod atomic;
+mod consume;
 mod cycles;
 mod growth;
 mod http;
@@ -66,6 +67,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "outbox",
         title: "deliveries to a local HTTP server beside a hand-written relay and DBOS",
         run: |options, report| Box::pin(outbox::run(options, report)),
+    },
+    Bench {
+        name: "consume",
+        title: "messages with one insert each beside the same without an inbox",
+        run: |options, report| Box::pin(consume::run(options, report)),
     },
     Bench {
         name: "policy",

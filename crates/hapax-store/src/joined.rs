@@ -62,6 +62,8 @@ mod statement;
 mod tokio_postgres;
 mod value;
 
+use std::time::Duration;
+
 use hapax_core::{
     BoxFuture, Claim, Claimed, Enqueue, Enqueued, Fence, Finish, Finished, Lease, OperationId, Outcome, Record,
     Timestamp,
@@ -116,6 +118,18 @@ enum Dialect {
     Postgres,
     #[cfg(feature = "sqlite")]
     Sqlite(Drawn),
+}
+
+/// What ends a transaction whose holder does not, on PostgreSQL; it is set for the transaction, which was just begun.
+/// SQLite has no such time-outs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeOuts {
+    /// `lock_timeout`.
+    pub lock: Duration,
+    /// `idle_in_transaction_session_timeout`.
+    pub idle: Duration,
+    /// `statement_timeout`.
+    pub statement: Duration,
 }
 
 /// Whether a record is held, and locked until the transaction ends.
@@ -203,8 +217,9 @@ impl Joint {
         connection: &mut C,
         claims: &[Claim],
         outcome: &Outcome,
+        time_outs: &TimeOuts,
     ) -> Result<(Option<Timestamp>, Vec<bool>), JointError> {
-        protocol::enter(self, connection, claims, outcome)
+        protocol::enter(self, connection, claims, outcome, time_outs)
             .await
             .map_err(|error| error.during("enter operations", &self.label))
     }

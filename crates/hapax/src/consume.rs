@@ -21,9 +21,13 @@ mod bury;
 mod error;
 mod identity;
 mod intake;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod leased;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod perform;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
@@ -42,6 +46,7 @@ use tokio::sync::watch;
 use crate::atomic::{Atomic, BoxError, Database};
 use crate::engine::{Engine, Run, RunOptions};
 use crate::http::InputSeal;
+use crate::resolver::Resolver;
 use crate::retry::Destination;
 use crate::runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
 use intake::{Clerk, Intake};
@@ -49,8 +54,12 @@ use perform::{Desk, Perform};
 
 pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
+#[cfg(feature = "kafka")]
+pub use kafka::{Kafka, KafkaError, KafkaMechanism, KafkaOptions, KafkaSink, KafkaSource, KafkaStart};
 pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsError, NatsOptions, NatsSink, NatsSource};
 #[cfg(feature = "rabbitmq")]
 pub use rabbitmq::{RabbitMq, RabbitMqError, RabbitMqOptions, RabbitMqRoute, RabbitMqSink, RabbitMqSource};
 pub use source::{Delivery, Lag, Settle, Source, SourceError, SourceErrorKind};
@@ -91,6 +100,8 @@ pub struct ConsumerOptions {
     pub scope: Scope,
     /// Encrypts messages that records keep (nothing does).
     pub seal: Option<InputSeal>,
+    /// Who is asked what became of an unknown outcome, in this order (nobody).
+    pub resolvers: Vec<Arc<dyn Resolver>>,
 }
 
 impl ConsumerOptions {
@@ -132,6 +143,7 @@ impl ConsumerOptions {
             lag_every: Duration::from_secs(10),
             scope: Scope::new(SCOPE).expect("a literal within the rules"),
             seal: None,
+            resolvers: Vec::new(),
         }
     }
 }
@@ -232,10 +244,30 @@ impl Consumer {
         H: Fn(Run, Message) -> F + Send + Sync + 'static,
         F: Future<Output = Attempted> + Send + 'static,
     {
+        Self::leased_boxed(name, Box::new(source), identity, engine, run, options, handler)
+    }
+
+    /// The same for a source that is chosen at run time.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Options`] if the options contradict each other.
+    pub fn leased_boxed<H, F>(
+        name: Name,
+        source: Box<dyn Source>,
+        identity: Identity,
+        engine: &Engine,
+        run: RunOptions,
+        options: ConsumerOptions,
+        handler: H,
+    ) -> Result<Self, ConsumerError>
+    where
+        H: Fn(Run, Message) -> F + Send + Sync + 'static,
+        F: Future<Output = Attempted> + Send + 'static,
+    {
         let desk = Arc::new(Desk::new(engine.clone(), name, run, options)?);
         let handler: leased::Handler = Box::new(move |run, message| Box::pin(handler(run, message)));
         let perform = Arc::new(leased::UnderLeases::new(Arc::clone(&desk), handler));
-        Ok(Self::with(Box::new(source), identity, desk, perform))
+        Ok(Self::with(source, identity, desk, perform))
     }
 
     fn with(source: Box<dyn Source>, identity: Identity, desk: Arc<Desk>, perform: Arc<dyn Perform>) -> Self {
@@ -246,6 +278,7 @@ impl Consumer {
         };
         let handling = Handling {
             run: desk.run.clone(),
+            resolvers: desk.options.resolvers.clone(),
             ..Handling::new(desk.name.clone(), desk.options.destination.clone())
         };
         let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));

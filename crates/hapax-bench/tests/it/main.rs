@@ -124,6 +124,15 @@ fn runner() {
 }
 
 #[test]
+fn consume() {
+    let figures = [
+        "consumer on PostgreSQL, 4 at a time |",
+        "consumer on PostgreSQL, 4 at a time: batches |",
+    ];
+    smoke("consume", &figures, &["consume.svg"]);
+}
+
+#[test]
 fn outbox() {
     let figures = [
         "hapax relay : hand-written relay, 4 at a time",

@@ -12,7 +12,7 @@ use super::protocol::{Found, Next, Session};
 use super::record::{Layout, record};
 use super::statement::Statement;
 use super::value::{Row, Value};
-use super::{Connection, JointError};
+use super::{Connection, JointError, TimeOuts};
 use crate::clock::Clock;
 use crate::postgres::Sql;
 use crate::postgres::statements as store;
@@ -150,6 +150,7 @@ pub(super) async fn enter<C: Connection + ?Sized>(
     session: &mut Session<'_, C>,
     claims: &[Claim],
     outcome: &Outcome,
+    time_outs: &TimeOuts,
 ) -> Answer<(Option<Timestamp>, Vec<bool>)> {
     let Some(first) = claims.first() else {
         return Ok((None, Vec::new()));
@@ -168,6 +169,8 @@ pub(super) async fn enter<C: Connection + ?Sized>(
     }
     let state = State::Done(outcome.clone());
     let columns = Columns::of(&state);
+    let [lock, idle, statement] =
+        [time_outs.lock, time_outs.idle, time_outs.statement].map(|time| millis(time).to_string());
     let values = [
         packed[..].into(),
         keys.as_str().into(),
@@ -179,6 +182,9 @@ pub(super) async fn enter<C: Connection + ?Sized>(
         columns.status.into(),
         columns.headers.as_deref().into(),
         columns.body.into(),
+        lock.as_str().into(),
+        idle.as_str().into(),
+        statement.as_str().into(),
     ];
     let (reading, rows) = session.timed(&ENTER, &values).await?;
     let now = match rows.first() {

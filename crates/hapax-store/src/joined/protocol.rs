@@ -7,7 +7,7 @@ use hapax_core::{
     Timestamp, Verdict, decide,
 };
 
-use super::{Connection, Dialect, Held, Joint, JointError};
+use super::{Connection, Dialect, Held, Joint, JointError, TimeOuts};
 
 /// How often a record may be forgotten or changed under our eyes before the caller has to begin anew.
 const TRIES: usize = 8;
@@ -94,9 +94,10 @@ pub(super) async fn enter<C: Connection + ?Sized>(
     connection: &mut C,
     claims: &[Claim],
     outcome: &Outcome,
+    time_outs: &TimeOuts,
 ) -> Answer<(Option<Timestamp>, Vec<bool>)> {
     let mut session = Session { joint, connection };
-    by_dialect!(session, enter(claims, outcome))
+    by_dialect!(session, enter(claims, outcome, time_outs))
 }
 
 pub(super) async fn finish<C: Connection + ?Sized>(

@@ -16,7 +16,7 @@ use rusqlite::{Connection as Sqlite, Savepoint, Statement as Prepared, ToSql, Tr
 use super::fault::{Fault, JointError};
 use super::statement::Statement;
 use super::value::{Cell, Row, Value};
-use super::{Connection, Held, Immediate, Joint};
+use super::{Connection, Held, Immediate, Joint, TimeOuts};
 
 macro_rules! connection {
     ($($type:ty),+) => {
@@ -133,8 +133,9 @@ impl Joint {
         connection: &mut C,
         claims: &[Claim],
         outcome: &Outcome,
+        time_outs: &TimeOuts,
     ) -> Result<(Option<Timestamp>, Vec<bool>), JointError> {
-        at_once(self.enter(connection, claims, outcome))
+        at_once(self.enter(connection, claims, outcome, time_outs))
     }
 
     /// As [`finish`](Self::finish).

@@ -12,7 +12,7 @@ use super::protocol::{Found, Next, Session};
 use super::record::{Layout, record};
 use super::statement::Statement;
 use super::value::{Row, Value};
-use super::{Connection, Dialect, JointError};
+use super::{Connection, Dialect, JointError, TimeOuts};
 use crate::sqlite::MAX_NAMESPACES;
 
 /// The highest fence that the joints of one store have drawn: one drawn in a transaction that was rolled back is not
@@ -143,6 +143,7 @@ pub(super) async fn enter<C: Connection + ?Sized>(
     session: &mut Session<'_, C>,
     claims: &[Claim],
     outcome: &Outcome,
+    _: &TimeOuts,
 ) -> Answer<(Option<Timestamp>, Vec<bool>)> {
     let (now, last) = session.draw(claims.len() as i64).await?;
     let state = State::Done(outcome.clone());

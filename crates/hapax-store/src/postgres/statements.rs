@@ -134,7 +134,9 @@ sql!(
     ENTER,
     "enter",
     clock,
-    [BYTEA, TEXT, TEXT, TEXT, INT8, INT8, INT8, INT8, BYTEA, BYTEA]
+    [
+        BYTEA, TEXT, TEXT, TEXT, INT8, INT8, INT8, INT8, BYTEA, BYTEA, TEXT, TEXT, TEXT
+    ]
 );
 sql!(RENEW, "renew", clock, [BYTEA_ARRAY, INT8_ARRAY, INT8_ARRAY]);
 sql!(READ, "read", clock, [BYTEA_ARRAY]);

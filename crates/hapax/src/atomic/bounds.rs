@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use hapax_store::joined::TimeOuts;
+
 /// The bounds of a transaction, set when it begins. Every field has a default.
 ///
 /// On PostgreSQL `synchronous_commit` is raised to `on` where the session has it off. What the server cannot bound by
@@ -48,6 +50,16 @@ impl fmt::Display for BoundsError {
 impl std::error::Error for BoundsError {}
 
 impl Bounds {
+    /// What a transaction is bound by that enters what it does. A copy that another process has in hand keeps one
+    /// connection waiting, since of one process only one gets so far.
+    pub(super) fn of_entry(&self) -> TimeOuts {
+        TimeOuts {
+            lock: self.lock,
+            idle: self.idle,
+            statement: self.longest,
+        }
+    }
+
     /// Whether they make sense together.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub trait Database: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Opened<Self::Transaction>, JointError>> + Send;
 
     /// Begins, and enters operations as done ([`Joint::enter`]), for what is about to do them. Nobody waits longer for
-    /// another transaction's than [`Bounds::claim`].
+    /// another transaction's than [`Bounds::lock`].
     fn enter(
         &self,
         joint: &Joint,

@@ -31,12 +31,7 @@ pub(super) fn settings(bounds: &Bounds, lock: Duration) -> String {
 
 /// Ends the claim and begins what may be undone.
 pub(super) fn after_claim(bounds: &Bounds) -> String {
-    format!("{}; SAVEPOINT hapax", after_entry(bounds))
-}
-
-/// Ends the claim.
-pub(super) fn after_entry(bounds: &Bounds) -> String {
-    format!("SET LOCAL lock_timeout = {}", bounds.lock.as_millis())
+    format!("SET LOCAL lock_timeout = {}; SAVEPOINT hapax", bounds.lock.as_millis())
 }
 
 /// What a commit that answered with an error comes to. Only an answer that says why it was rolled back proves that it

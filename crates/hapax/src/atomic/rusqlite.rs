@@ -241,11 +241,11 @@ impl Database for Rusqlite {
         bounds: &Bounds,
     ) -> Result<Entered<RusqliteTransaction>, JointError> {
         let mut transaction = self.get(bounds).await?;
-        let (joint, claims, outcome, wait) = (joint.clone(), claims.to_vec(), outcome.clone(), bounds.claim);
+        let (joint, claims, outcome, bounds) = (joint.clone(), claims.to_vec(), outcome.clone(), *bounds);
         let (now, new) = transaction
             .call(move |connection| {
-                begin(connection, wait)?;
-                joint.enter_now(connection, &claims, &outcome)
+                begin(connection, bounds.claim)?;
+                joint.enter_now(connection, &claims, &outcome, &bounds.of_entry())
             })
             .await?;
         Ok(Entered::Open(transaction, now, new))

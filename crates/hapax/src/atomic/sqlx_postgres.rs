@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 use super::bounds::Bounds;
 use super::database::{Closed, Database, Entered, NotClosed, Opened};
 use super::error::{no_connection, trouble};
-use super::postgres::{UNDO, after_claim, after_entry, begin, is_taken, not_committed};
+use super::postgres::{UNDO, after_claim, begin, is_taken, not_committed};
 use crate::failpoint::{self, Failpoint};
 
 impl Database for PgPool {
@@ -58,12 +58,9 @@ impl Database for PgPool {
         outcome: &Outcome,
         bounds: &Bounds,
     ) -> Result<Entered<Self::Transaction>, JointError> {
-        let mut transaction = begun(self, begin(bounds, bounds.claim)).await?;
-        match joint.enter(&mut transaction, claims, outcome).await {
-            Ok((now, new)) => {
-                run(&mut transaction, after_entry(bounds)).await?;
-                Ok(Entered::Open(transaction, now, new))
-            }
+        let mut transaction = begun(self, "BEGIN".to_owned()).await?;
+        match joint.enter(&mut transaction, claims, outcome, &bounds.of_entry()).await {
+            Ok((now, new)) => Ok(Entered::Open(transaction, now, new)),
             Err(error) => {
                 self.abandon(transaction).await;
                 if is_taken(&error) {

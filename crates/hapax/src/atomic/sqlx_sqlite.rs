@@ -55,7 +55,7 @@ impl Database for SqlitePool {
         bounds: &Bounds,
     ) -> Result<Entered<Self::Transaction>, JointError> {
         let mut transaction = begun(self, bounds).await?;
-        match joint.enter(&mut transaction, claims, outcome).await {
+        match joint.enter(&mut transaction, claims, outcome, &bounds.of_entry()).await {
             Ok((now, new)) => Ok(Entered::Open(transaction, now, new)),
             Err(error) => {
                 self.abandon(transaction).await;

@@ -18,7 +18,7 @@ use tokio_postgres::{Client, Statement as Prepared};
 use super::bounds::Bounds;
 use super::database::{Closed, Database, Entered, NotClosed, Opened};
 use super::error::{no_connection, trouble};
-use super::postgres::{UNDO, after_claim, after_entry, begin, is_taken, not_committed, settings};
+use super::postgres::{UNDO, after_claim, begin, is_taken, not_committed, settings};
 use crate::failpoint::{self, Failpoint};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -81,7 +81,7 @@ impl<C: Send + Sync + 'static> TokioPostgres<C> {
         })
     }
 
-    fn piped<'a>(&self, lent: &'a C, begin: Option<&'a str>, after: Option<&'a str>) -> Piped<'a, C> {
+    fn piped<'a>(&self, lent: &'a C, begin: Option<Begin<'a>>, after: Option<&'a str>) -> Piped<'a, C> {
         Piped {
             lent,
             client: (self.client)(lent),
@@ -179,13 +179,22 @@ impl<C: Send + Sync + 'static> Connection for PostgresTransaction<C> {
     }
 }
 
+/// How a transaction is begun.
+#[derive(Clone, Copy)]
+enum Begin<'a> {
+    /// With these settings.
+    With(&'a str),
+    /// As it is: the first statement sets them.
+    Plain,
+}
+
 /// A connection whose first statement takes others along, before and after it.
 struct Piped<'a, C> {
     lent: &'a C,
     client: &'a Client,
     prepare: Option<Prepare<C>>,
-    /// Begins, with these settings.
-    begin: Option<&'a str>,
+    /// Begins a transaction.
+    begin: Option<Begin<'a>>,
     after: Option<&'a str>,
     /// How many have run.
     statements: usize,
@@ -215,18 +224,19 @@ impl<C: Sync> Connection for Piped<'_, C> {
             // Prepared before anything is sent, so that all of it goes out at once.
             let prepared = self.prepared(statement.text(), statement.types()).await?;
             let settings = match begin {
-                Some(settings) => self.prepared(settings, &[]).await?,
-                None => None,
+                Some(Begin::With(settings)) => self.prepared(settings, &[]).await?,
+                Some(Begin::Plain) | None => None,
             };
             let client = self.client;
             let before = async {
                 match (begin, &settings) {
                     (None, _) => Ok(()),
-                    (Some(_), Some(settings)) => {
+                    (Some(Begin::Plain), _) => client.batch_execute("BEGIN").await,
+                    (Some(Begin::With(_)), Some(settings)) => {
                         let (begun, set) = join(client.batch_execute("BEGIN"), client.query(settings, &[])).await;
                         begun.and(set).map(|_| ())
                     }
-                    (Some(settings), None) => client.batch_execute(&format!("BEGIN; {settings}")).await,
+                    (Some(Begin::With(settings)), None) => client.batch_execute(&format!("BEGIN; {settings}")).await,
                 }
             };
             let params: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
@@ -301,7 +311,7 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
     ) -> Result<Opened<PostgresTransaction<C>>, JointError> {
         let mut transaction = self.get().await?;
         let (settings, after) = (settings(bounds, bounds.claim), after_claim(bounds));
-        let mut piped = self.piped(transaction.pooled(), Some(&settings), Some(&after));
+        let mut piped = self.piped(transaction.pooled(), Some(Begin::With(&settings)), Some(&after));
         let claimed = joint.claim(&mut piped, claim).await;
         let (statements, afterwards) = (piped.statements, piped.afterwards);
         match claimed {
@@ -340,15 +350,10 @@ impl<C: Send + Sync + 'static> Database for TokioPostgres<C> {
         bounds: &Bounds,
     ) -> Result<Entered<PostgresTransaction<C>>, JointError> {
         let transaction = self.get().await?;
-        let (settings, after) = (settings(bounds, bounds.claim), after_entry(bounds));
-        let mut piped = self.piped(transaction.pooled(), Some(&settings), Some(&after));
-        let entered = joint.enter(&mut piped, claims, outcome).await;
-        let afterwards = piped.afterwards;
+        let mut piped = self.piped(transaction.pooled(), Some(Begin::Plain), None);
+        let entered = joint.enter(&mut piped, claims, outcome, &bounds.of_entry()).await;
         match entered {
-            Ok((now, new)) => {
-                afterwards.map_err(explain)?;
-                Ok(Entered::Open(transaction, now, new))
-            }
+            Ok((now, new)) => Ok(Entered::Open(transaction, now, new)),
             Err(error) => {
                 let taken = is_taken(&error);
                 self.abandon(transaction).await;
