@@ -1,14 +1,13 @@
 //! A connection to the broker, and the subscription on it.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, Stream, StreamExt};
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, Consumer, Event};
+use lapin::{Channel, Connection, Consumer};
 use tokio::time::timeout;
 
 use super::connect::{open, silent};
@@ -19,8 +18,6 @@ use super::settle::{Desk, Hand, Held, Unsettled};
 use crate::consume::{Delivery, SourceError, SourceErrorKind};
 
 const GOODBYE: Duration = Duration::from_secs(5);
-/// How long the reason may take after the end of a channel.
-const REASON: Duration = Duration::from_secs(1);
 
 /// What is done with a link is done by value, so that a step that is dropped halfway can be gone on with.
 pub(super) struct Link {
@@ -31,15 +28,8 @@ pub(super) struct Link {
     subscriptions: u64,
     /// Pulled, not given out.
     ready: VecDeque<Delivery>,
-    ended: Option<Ended>,
-    /// Says what a channel was closed for.
-    events: Pin<Box<dyn Stream<Item = Event> + Send>>,
-}
-
-/// How a subscription ended, other than by our own word.
-enum Ended {
-    By(lapin::Error),
-    WithoutAWord,
+    /// Why there is no subscription any more, other than by our own word.
+    ended: Option<SourceError>,
 }
 
 struct Subscription {
@@ -53,7 +43,6 @@ impl Link {
     /// Connects, and makes sure of the queue.
     pub(super) async fn open(desk: Arc<Desk>) -> Result<Box<Self>, SourceError> {
         let connection = open(&desk.at, "hapax consumer").await?;
-        let events = Box::pin(connection.events_listener());
         let opening = async {
             let channel = connection.create_channel().await?;
             if desk.options.declare {
@@ -72,7 +61,6 @@ impl Link {
             subscriptions: 0,
             ready: VecDeque::new(),
             ended: None,
-            events,
         }))
     }
 
@@ -116,8 +104,15 @@ impl Link {
                     settle: Box::new(Held::new(Arc::clone(desk), unsettled, original)),
                 });
             }
-            (Some(Err(error)), _) => (self.subscription, self.ended) = (None, Some(Ended::By(error))),
-            (None, _) => (self.subscription, self.ended) = (None, Some(Ended::WithoutAWord)),
+            (Some(Err(error)), _) => (self.subscription, self.ended) = (None, Some(desk.judge("consume", error))),
+            (None, _) => {
+                let text = format!(
+                    "{}: consume: the broker ended the subscription: its queue was deleted, or moved to another node",
+                    desk.label
+                );
+                let ended = SourceError::new(SourceErrorKind::Unreachable, text);
+                (self.subscription, self.ended) = (None, Some(ended));
+            }
             (Some(Ok(_)), None) => {}
         }
     }
@@ -129,24 +124,8 @@ impl Link {
     }
 
     /// Why the subscription ended, if it did: what is ready went with it.
-    pub(super) async fn end(&mut self) -> Option<SourceError> {
-        let error = match self.ended.as_ref()? {
-            Ended::By(error) => Some(error.clone()),
-            Ended::WithoutAWord if self.channel.status().connected() => None,
-            // The reason comes after the end.
-            Ended::WithoutAWord => timeout(REASON, next_error(&mut self.events)).await.ok().flatten(),
-        };
-        let desk = &self.desk;
-        Some(match error {
-            Some(error) => desk.judge("consume", error),
-            None => {
-                let text = format!(
-                    "{}: consume: the broker ended the subscription: its queue was deleted, or moved to another node",
-                    desk.label
-                );
-                SourceError::new(SourceErrorKind::Unreachable, text)
-            }
-        })
+    pub(super) fn take_end(&mut self) -> Option<SourceError> {
+        self.ended.take()
     }
 
     /// The prefetch of a new subscription, if there must be one for `most` more to come. One that has room is kept, even if
@@ -205,7 +184,7 @@ impl Link {
     }
 
     /// Messages in the queue that nobody has in hand.
-    pub(super) async fn waiting(&mut self) -> Result<u64, SourceError> {
+    pub(super) async fn waiting(&self) -> Result<u64, SourceError> {
         let counting = async {
             let channel = self.connection.create_channel().await?;
             let queue = look(&channel, &self.desk.options.queue).await?;
@@ -214,8 +193,6 @@ impl Link {
             Ok(queue.message_count())
         };
         let counted = counting.await;
-        // What was said of that channel is not to be kept.
-        while let Some(Some(_)) = self.events.next().now_or_never() {}
         counted.map(u64::from).map_err(|error| self.desk.judge("count", error))
     }
 
@@ -228,14 +205,6 @@ impl Link {
         };
         // Whoever is away takes it for closed.
         let _ = timeout(GOODBYE, closing).await;
-    }
-}
-
-async fn next_error(events: &mut (impl Stream<Item = Event> + Unpin)) -> Option<lapin::Error> {
-    loop {
-        if let Event::Error(error) = events.next().await? {
-            return Some(error);
-        }
     }
 }
 

@@ -101,7 +101,7 @@ impl RabbitMqSource {
         loop {
             let link = self.linked("receive").await?;
             link.pull();
-            if let Some(error) = link.end().await {
+            if let Some(error) = link.take_end() {
                 self.state = State::Away;
                 return Err(error);
             }
