@@ -162,6 +162,16 @@ async fn where_nobody_listens_or_nobody_is_known_nothing_was_sent() {
 }
 
 #[tokio::test]
+async fn where_nobody_answers_all_are_told_at_the_same_time() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = RabbitMq::new(&format!("amqp://{}", silent.local_addr().unwrap())).unwrap();
+    let sink = RabbitMqSink::new(&at, RabbitMqRoute::queue("q")).unwrap();
+    let all = join_all((0..8).map(|number| sink.deliver(effect(number, ""))));
+    let ends = timeout(LIMIT / 3, all).await.expect("none waits for the others");
+    assert!(ends.into_iter().all(|end| class(end) == Some(FailureClass::Unsent)));
+}
+
+#[tokio::test]
 async fn a_message_above_the_brokers_limit_is_refused_for_good() {
     let server = Server::start();
     server.ctl(&["eval", "application:set_env(rabbit, max_message_size, 1000)."]);
