@@ -235,3 +235,26 @@ async fn a_delay_queue_that_somebody_deleted_is_made_again() {
     }
     one(&mut source).await.settle.ack().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_message_whose_channel_is_gone_is_not_copied_too() {
+    let place = Place::new().await;
+    let dead = format!("{}.dead", place.queue);
+    place.declare(&dead, &[]).await;
+    place.publish(2).await;
+    let mut source = place.source(RabbitMqOptions {
+        dead_letters: Some(RabbitMqRoute::queue(&dead)),
+        ..place.options()
+    });
+    let mut hand = receive(&mut source, 2).await;
+    while hand.len() < 2 {
+        hand.extend(receive(&mut source, 1).await);
+    }
+    source.close().await;
+    place.becomes_ready(&place.queue, 2).await;
+    hand.pop().unwrap().settle.dead("why").await.unwrap_err();
+    hand.pop().unwrap().settle.retry_later(SECOND).await.unwrap_err();
+    assert_eq!(place.ready(&dead).await, Some(0));
+    let delay = format!("{}.hapax.retry.1000", place.queue);
+    assert_eq!(place.ready(&delay).await, None);
+}

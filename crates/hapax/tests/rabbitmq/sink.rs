@@ -110,41 +110,6 @@ async fn each_effect_is_told_its_own_fate_whatever_the_others_come_to() {
     assert_eq!(place.ready(&place.queue).await, Some(40));
 }
 
-/// One connection, many effects at once, some of which have no queue: the broker confirms several at a time.
-#[tokio::test]
-async fn a_returned_effect_is_not_taken_for_another_of_its_connection() {
-    let place = Place::new().await;
-    let exchange = RabbitMqRoute::exchange("amq.direct", &place.queue);
-    let sink = RabbitMqSink::new(&place.at_broker(), exchange).unwrap();
-    let bind = |bound: bool| {
-        let (queue, key) = (place.queue.as_str().into(), place.queue.as_str().into());
-        let channel = &place.channel;
-        async move {
-            match bound {
-                true => {
-                    channel
-                        .queue_bind(queue, "amq.direct".into(), key, Default::default(), Default::default())
-                        .await
-                }
-                false => {
-                    channel
-                        .queue_unbind(queue, "amq.direct".into(), key, Default::default())
-                        .await
-                }
-            }
-        }
-    };
-    let mut done = 0;
-    for round in 0..20 {
-        let sends = join_all((0..50).map(|number| sink.deliver(effect(round * 50 + number, ""))));
-        let (ends, bound) = tokio::join!(sends, bind(round % 2 == 0));
-        bound.unwrap();
-        done += ends.into_iter().filter(|end| matches!(end, Attempted::Done(_))).count();
-    }
-    assert!(done > 0 && done < 1_000, "{done}");
-    place.becomes_ready(&place.queue, u32::try_from(done).unwrap()).await;
-}
-
 #[tokio::test]
 async fn where_nobody_listens_or_nobody_is_known_nothing_was_sent() {
     let port = FreePort::take();

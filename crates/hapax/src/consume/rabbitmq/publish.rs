@@ -244,3 +244,30 @@ fn unsent(error: SourceError) -> NotPublished {
         error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use hapax_testbed::RabbitMq as Server;
+
+    use super::*;
+
+    /// The broker confirms several messages of a channel at a time, in no order that says which of them it returned.
+    #[tokio::test]
+    async fn a_message_without_a_queue_is_not_taken_for_another() {
+        let publisher = Publisher::new(RabbitMq::new(&Server::shared().url()).unwrap(), "test");
+        let queue = format!("publish-{}", std::process::id());
+        // A classic queue is fast enough to be confirmed together with what has no queue.
+        publisher.declare(&queue, FieldTable::default()).await.unwrap();
+        let routes = [RabbitMqRoute::queue(&queue), RabbitMqRoute::queue("no-such-queue")];
+        for _ in 0..20 {
+            let sends = (0..500).map(|number: usize| {
+                let to = &routes[number % 2];
+                publisher.publish(to, BasicProperties::default(), b"")
+            });
+            for (number, end) in join_all(sends).await.into_iter().enumerate() {
+                assert_eq!(end.is_ok(), number % 2 == 0, "{number}: {end:?}");
+            }
+        }
+    }
+}
