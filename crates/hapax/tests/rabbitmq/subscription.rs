@@ -5,7 +5,7 @@ use std::time::Duration;
 use hapax::consume::{RabbitMqOptions, Source, SourceErrorKind};
 use tokio::time::timeout;
 
-use crate::place::{LIMIT, Place, one, receive, refusal, until};
+use crate::place::{LIMIT, Place, one, receive, refusal};
 
 #[tokio::test]
 async fn no_more_leaves_the_broker_than_was_asked_for() {
@@ -115,23 +115,4 @@ async fn how_long_messages_come_again_is_what_was_said_and_a_pause() {
         ..place.options()
     });
     assert_eq!(told.redelivers_for().await.unwrap(), Some(hour * 25));
-}
-
-#[tokio::test]
-async fn what_a_dead_channel_sent_is_not_given_any_more() {
-    let place = Place::new().await;
-    place.publish(10).await;
-    let mut source = place.source(place.options());
-    let mut hand = Vec::new();
-    while hand.len() < 10 {
-        hand.extend(receive(&mut source, 10).await);
-    }
-    // They are sent again, ahead, and then their queue is gone.
-    drop(hand);
-    drop(one(&mut source).await);
-    until("all are sent", async || place.ready(&place.queue).await == Some(0)).await;
-    place.delete().await;
-    until("it has heard of that", async || source.lag().await.is_err()).await;
-    let error = timeout(LIMIT, source.receive(1)).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error}");
 }
