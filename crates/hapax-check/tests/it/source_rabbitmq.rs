@@ -1,5 +1,7 @@
 //! RabbitMQ: what can be asked of it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -22,8 +22,8 @@ pub(super) fn judge(label: &str, doing: &str, error: Error) -> SourceError {
         ErrorKind::IOError(error) => io_failed(error),
         ErrorKind::ParsingError(_) => (
             Refused,
-            "a message may have a routing key, property or header name that is not UTF-8: take it out of the queue by other \
-             means",
+            "a message may have a routing key, property or header name that is not UTF-8: take it out of the queue by \
+             `rabbitmqadmin get queue=QUEUE ackmode=ack_requeue_false`",
         ),
         ErrorKind::AuthProviderError(_) | ErrorKind::InvalidProtocolVersion(_) | ErrorKind::NoDefaultRuntime => {
             (Refused, "")

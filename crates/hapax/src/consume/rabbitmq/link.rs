@@ -28,7 +28,7 @@ pub(super) struct Link {
     subscriptions: u64,
     /// Pulled, not given out.
     ready: VecDeque<Delivery>,
-    /// Why the subscription ended, to be told after what is ready.
+    /// Why there is no subscription any more, other than by our own word.
     ended: Option<SourceError>,
 }
 
@@ -66,7 +66,8 @@ impl Link {
 
     /// Whether it is worth being asked: a subscription says itself how it ended.
     pub(super) fn is_open(&self) -> bool {
-        self.subscription.is_some() || (self.connection.status().connected() && self.channel.status().connected())
+        let speaks = self.subscription.is_some() || self.ended.is_some();
+        speaks || (self.connection.status().connected() && self.channel.status().connected())
     }
 
     /// Takes over what has arrived, without waiting.
@@ -103,17 +104,14 @@ impl Link {
                     settle: Box::new(Held::new(Arc::clone(desk), unsettled, original)),
                 });
             }
-            (Some(Err(error)), _) => {
-                self.subscription = None;
-                self.ended = Some(desk.judge("consume", error));
-            }
+            (Some(Err(error)), _) => (self.subscription, self.ended) = (None, Some(desk.judge("consume", error))),
             (None, _) => {
-                self.subscription = None;
                 let text = format!(
                     "{}: consume: the broker ended the subscription: its queue was deleted, or moved to another node",
                     desk.label
                 );
-                self.ended = Some(SourceError::new(SourceErrorKind::Unreachable, text));
+                let ended = SourceError::new(SourceErrorKind::Unreachable, text);
+                (self.subscription, self.ended) = (None, Some(ended));
             }
             (Some(Ok(_)), None) => {}
         }
@@ -125,22 +123,17 @@ impl Link {
         self.ready.drain(..most).collect()
     }
 
+    /// Why the subscription ended, if it did: what is ready went with it.
     pub(super) fn take_end(&mut self) -> Option<SourceError> {
         self.ended.take()
     }
 
-    /// The prefetch of a subscription that gives `most` more and no others; `None` if the one there does. A little less
-    /// than the last time is no reason to subscribe anew.
+    /// The prefetch of a new subscription, if there must be one for `most` more to come. One that has room is kept, even if
+    /// for fewer: what is on its way when a subscription ends comes again behind the others.
     pub(super) fn other_prefetch(&self, most: usize) -> Option<u16> {
-        let fits = |most: usize| u16::try_from(most.max(1)).unwrap_or(u16::MAX);
-        match &self.subscription {
-            None => Some(fits(most)),
-            Some(subscription) => {
-                let wanted = fits(most.saturating_add(subscription.hand.count()));
-                let had = subscription.prefetch;
-                (wanted > had || wanted < had / 2).then(|| fits(most))
-            }
-        }
+        let is_full = |had: &Subscription| had.hand.count() >= had.prefetch.into();
+        let asked = u16::try_from(most.max(1)).unwrap_or(u16::MAX);
+        self.subscription.as_ref().is_none_or(is_full).then_some(asked)
     }
 
     /// Subscribes with this prefetch, instead of what was there. What that one was sent stays in hand.
@@ -199,10 +192,8 @@ impl Link {
             let _ = channel.close(200, "counted".into()).await;
             Ok(queue.message_count())
         };
-        counting
-            .await
-            .map(u64::from)
-            .map_err(|error| self.desk.judge("count", error))
+        let counted = counting.await;
+        counted.map(u64::from).map_err(|error| self.desk.judge("count", error))
     }
 
     /// Gives back what is in hand and leaves; acknowledgements on their way arrive before that.

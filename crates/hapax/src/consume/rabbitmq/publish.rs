@@ -13,7 +13,7 @@ use lapin::protocol::BasicProperties;
 use lapin::types::FieldTable;
 use lapin::{Channel, Confirmation, Connection, ErrorKind};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connect::{open, silent};
 use super::judge::judge;
@@ -36,10 +36,17 @@ pub(super) struct NotPublished {
 pub(super) struct Publisher {
     at: RabbitMq,
     name: &'static str,
-    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    connected: tokio::sync::Mutex<Connected>,
     /// Open, with nothing on its way.
     idle: Mutex<Vec<(Arc<Connection>, Channel)>>,
     places: Semaphore,
+}
+
+#[derive(Default)]
+struct Connected {
+    connection: Option<Arc<Connection>>,
+    /// The last failure to connect, and when: whoever waited for that has waited long enough.
+    failed: Option<(Instant, SourceErrorKind, String)>,
 }
 
 impl Publisher {
@@ -47,7 +54,7 @@ impl Publisher {
         Self {
             at,
             name,
-            connection: tokio::sync::Mutex::new(None),
+            connected: tokio::sync::Mutex::default(),
             idle: Mutex::new(Vec::new()),
             places: Semaphore::new(AT_A_TIME),
         }
@@ -189,15 +196,28 @@ impl Publisher {
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, SourceError> {
-        let mut had = self.connection.lock().await;
-        if let Some(connection) = had.as_ref().filter(|connection| connection.status().connected()) {
+        let asked = Instant::now();
+        let mut connected = self.connected.lock().await;
+        if let Some(connection) = connected.connection.as_ref().filter(|had| had.status().connected()) {
             return Ok(Arc::clone(connection));
         }
+        if let Some((at, kind, text)) = &connected.failed
+            && *at >= asked
+        {
+            return Err(SourceError::new(*kind, text.as_str()));
+        }
         let opened = timeout(CONNECT, open(&self.at, self.name)).await;
-        let opened = opened.unwrap_or_else(|_| Err(silent(&self.at.label, "connect")))?;
-        let connection = Arc::new(opened);
-        *had = Some(Arc::clone(&connection));
-        Ok(connection)
+        match opened.unwrap_or_else(|_| Err(silent(&self.at.label, "connect"))) {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                connected.connection = Some(Arc::clone(&connection));
+                Ok(connection)
+            }
+            Err(error) => {
+                connected.failed = Some((Instant::now(), error.kind(), error.to_string()));
+                Err(error)
+            }
+        }
     }
 
     fn keep(&self, connection: Arc<Connection>, channel: Channel) {
@@ -211,7 +231,7 @@ impl Publisher {
     /// Ends the connection; the next message makes a new one.
     pub(super) async fn close(&self) {
         self.idle().clear();
-        if let Some(connection) = self.connection.lock().await.take() {
+        if let Some(connection) = self.connected.lock().await.connection.take() {
             // It ends anyway.
             let _ = connection.close(200, "closed".into()).await;
         }
@@ -222,5 +242,32 @@ fn unsent(error: SourceError) -> NotPublished {
     NotPublished {
         class: FailureClass::Unsent,
         error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+    use hapax_testbed::RabbitMq as Server;
+
+    use super::*;
+
+    /// The broker confirms several messages of a channel at a time, in no order that says which of them it returned.
+    #[tokio::test]
+    async fn a_message_without_a_queue_is_not_taken_for_another() {
+        let publisher = Publisher::new(RabbitMq::new(&Server::shared().url()).unwrap(), "test");
+        let queue = format!("publish-{}", std::process::id());
+        // A classic queue is fast enough to be confirmed together with what has no queue.
+        publisher.declare(&queue, FieldTable::default()).await.unwrap();
+        let routes = [RabbitMqRoute::queue(&queue), RabbitMqRoute::queue("no-such-queue")];
+        for _ in 0..20 {
+            let sends = (0..500).map(|number: usize| {
+                let to = &routes[number % 2];
+                publisher.publish(to, BasicProperties::default(), b"")
+            });
+            for (number, end) in join_all(sends).await.into_iter().enumerate() {
+                assert_eq!(end.is_ok(), number % 2 == 0, "{number}: {end:?}");
+            }
+        }
     }
 }

@@ -101,13 +101,13 @@ impl RabbitMqSource {
         loop {
             let link = self.linked("receive").await?;
             link.pull();
-            let given = link.give(most);
-            if !given.is_empty() {
-                return Ok(given);
-            }
             if let Some(error) = link.take_end() {
                 self.state = State::Away;
                 return Err(error);
+            }
+            let given = link.give(most);
+            if !given.is_empty() {
+                return Ok(given);
             }
             match link.other_prefetch(most) {
                 Some(prefetch) => self.change(|link| link.subscribe(prefetch)),
@@ -158,7 +158,7 @@ impl Source for RabbitMqSource {
     /// nor what waits in delay queues.
     fn lag(&mut self) -> BoxFuture<'_, Result<Lag, SourceError>> {
         Box::pin(async move {
-            match timeout(PATIENCE * 2, self.count()).await {
+            match timeout(PATIENCE, self.count()).await {
                 Ok(lag) => lag,
                 Err(_) => Err(self.desk.silent("count")),
             }
