@@ -5,6 +5,8 @@
 #[cfg(all(feature = "failpoints", feature = "postgres", feature = "sqlite"))]
 mod checkout;
 mod http;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(all(feature = "rusqlite", feature = "webhook"))]
 mod outbox;
 #[cfg(feature = "sqlite")]
