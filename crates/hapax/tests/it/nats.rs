@@ -7,13 +7,15 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, Config, pull};
 use async_nats::jetstream::{Context, stream};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use hapax::Attempted;
 use hapax::consume::{Delivery, Nats, NatsOptions, NatsSink, NatsSource, Source, SourceError, SourceErrorKind};
 use hapax::core::policy::FailureClass;
 use hapax::core::{Name, Timestamp};
 use hapax::outbox::{self, Sink};
 use hapax_testbed::{FreePort, Nats as Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -22,6 +24,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 struct Place {
     url: String,
     stream: String,
+    client: async_nats::Client,
     jetstream: Context,
 }
 
@@ -39,7 +42,8 @@ impl Place {
         Self {
             url: url.to_owned(),
             stream: stream.to_owned(),
-            jetstream: async_nats::jetstream::new(client),
+            jetstream: async_nats::jetstream::new(client.clone()),
+            client,
         }
     }
 
@@ -329,10 +333,18 @@ async fn a_group_whose_hands_are_full_waits_for_room() {
         ..place.options()
     });
     let mut hand = gather(&mut source, 2).await;
+    let asked = format!("$JS.API.CONSUMER.MSG.NEXT.{}.points", place.stream);
+    let mut asked = place.client.subscribe(asked).await.unwrap();
+    place.client.flush().await.unwrap();
     assert!(
         timeout(Duration::from_millis(2500), source.receive(5)).await.is_err(),
         "more than may be in hand"
     );
+    let mut requests = 0;
+    while asked.next().now_or_never().is_some() {
+        requests += 1;
+    }
+    assert!((1..10).contains(&requests), "{requests} requests in 2.5 s");
     hand.remove(0).settle.ack().await.unwrap();
     assert_eq!(receive(&mut source, 5).await[0].message.payload, "c");
 }
@@ -403,8 +415,10 @@ async fn a_frozen_server_is_away_and_nothing_is_lost_when_it_goes_on() {
     let mut source = place.source(place.options());
     let first = receive(&mut source, 1).await.remove(0);
     server.pause();
+    let began = Instant::now();
     let error = timeout(LIMIT, source.receive(1)).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let error: SourceError = first.settle.ack().await.unwrap_err();
     assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error}");
     server.resume();
@@ -429,6 +443,40 @@ async fn a_message_is_acknowledged_across_a_reconnect() {
     assert_eq!(source.lag().await.unwrap().messages, 1);
     hand.settle.ack().await.unwrap();
     assert_eq!(source.lag().await.unwrap().messages, 0);
+}
+
+#[tokio::test]
+async fn a_message_that_the_client_cannot_read_does_not_keep_others_away() {
+    let place = Place::shared().await;
+    // Headers are text to the client library, and bytes to the server.
+    let headers = b"NATS/1.0\r\nName: \xfe\r\n\r\n";
+    let mut bytes = b"CONNECT {\"headers\":true,\"verbose\":false}\r\n".to_vec();
+    let (head, subject) = (headers.len(), place.subject("in"));
+    bytes.extend(format!("HPUB {subject} {head} {}\r\n", head + 2).bytes());
+    bytes.extend([&headers[..], b"hi\r\nPING\r\n"].concat());
+    let mut publisher = TcpStream::connect(Server::shared().address()).await.unwrap();
+    publisher.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"PONG\r\n") {
+        publisher.read_buf(&mut answer).await.unwrap();
+    }
+    for payload in ["a", "b", "c"] {
+        place.publish("in", payload).await;
+    }
+    let mut source = place.source(NatsOptions {
+        ack_wait: Duration::from_secs(1),
+        ..place.options()
+    });
+    let (mut left, until) = (3, Instant::now() + LIMIT);
+    while left > 0 {
+        assert!(Instant::now() < until, "{left} did not come");
+        if let Ok(Ok(hand)) = timeout(LIMIT, source.receive(10)).await {
+            for delivery in hand {
+                delivery.settle.ack().await.unwrap();
+                left -= 1;
+            }
+        }
+    }
 }
 
 #[test]
