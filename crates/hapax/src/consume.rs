@@ -55,7 +55,7 @@ use perform::{Desk, Perform};
 pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
 #[cfg(feature = "kafka")]
-pub use kafka::{KafkaCluster, KafkaMechanism, KafkaOptions, KafkaSetupError, KafkaSink, KafkaSource, KafkaStart};
+pub use kafka::{Kafka, KafkaError, KafkaMechanism, KafkaOptions, KafkaSink, KafkaSource, KafkaStart};
 pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
 #[cfg(feature = "nats")]

@@ -35,7 +35,7 @@ use session::{Joining, Session};
 use state::Bounds;
 use trouble::Trouble;
 
-pub use cluster::{KafkaCluster, KafkaMechanism, KafkaSetupError};
+pub use cluster::{Kafka, KafkaError, KafkaMechanism};
 pub use sink::KafkaSink;
 
 /// The longest that a dead letter is on its way.
@@ -95,11 +95,11 @@ impl Default for KafkaOptions {
 /// rebalance commit what is done first. What is retried later is kept here meanwhile. Dropped, it leaves the group.
 ///
 /// ```
-/// use hapax::consume::{KafkaCluster, KafkaOptions, KafkaSource};
+/// use hapax::consume::{Kafka, KafkaOptions, KafkaSource};
 ///
-/// let cluster = KafkaCluster::new("127.0.0.1:9092")?;
+/// let cluster = Kafka::new("127.0.0.1:9092")?;
 /// let orders = KafkaSource::new(&cluster, "points", &["orders"], KafkaOptions::default())?;
-/// # Ok::<_, hapax::consume::KafkaSetupError>(())
+/// # Ok::<_, hapax::consume::KafkaError>(())
 /// ```
 pub struct KafkaSource {
     joining: Joining,
@@ -113,14 +113,9 @@ impl KafkaSource {
     /// A member of `group` that reads `topics`. Connects at the first call.
     ///
     /// # Errors
-    /// [`KafkaSetupError`] if librdkafka does not take the settings, or the options contradict each other.
-    pub fn new(
-        cluster: &KafkaCluster,
-        group: &str,
-        topics: &[&str],
-        options: KafkaOptions,
-    ) -> Result<Self, KafkaSetupError> {
-        let wrong = |why| Err(KafkaSetupError::Options(why));
+    /// [`KafkaError`] if librdkafka does not take the settings, or the options contradict each other.
+    pub fn new(cluster: &Kafka, group: &str, topics: &[&str], options: KafkaOptions) -> Result<Self, KafkaError> {
+        let wrong = |why| Err(KafkaError::Options(why));
         if group.is_empty() || topics.is_empty() || topics.iter().any(|topic| topic.is_empty()) {
             return wrong("a group and a topic must be named");
         }
@@ -283,7 +278,7 @@ async fn until(due: Option<Instant>) {
 }
 
 /// What librdkafka is told: ours where the caller may choose, then what must be so.
-fn settings(cluster: &KafkaCluster, group: &str, options: &KafkaOptions) -> ClientConfig {
+fn settings(cluster: &Kafka, group: &str, options: &KafkaOptions) -> ClientConfig {
     let session = options.session.as_millis().to_string();
     // Three are missed before a member is given up.
     let heartbeat = (options.session.as_millis() / 3).clamp(1, 3_000).to_string();

@@ -9,17 +9,17 @@ use rdkafka::config::RDKafkaLogLevel;
 /// A Kafka cluster as its clients reach it. Cheap to clone.
 ///
 /// ```
-/// use hapax::consume::{KafkaCluster, KafkaMechanism};
+/// use hapax::consume::{Kafka, KafkaMechanism};
 ///
-/// let local = KafkaCluster::new("127.0.0.1:9092")?;
-/// let far = KafkaCluster::new("kafka-1.example:9093,kafka-2.example:9093")?
+/// let local = Kafka::new("127.0.0.1:9092")?;
+/// let far = Kafka::new("kafka-1.example:9093,kafka-2.example:9093")?
 ///     .tls()
 ///     .login(KafkaMechanism::ScramSha512, "shop", "secret")
 ///     .setting("client.rack", "eu-1a")?;
-/// # Ok::<_, hapax::consume::KafkaSetupError>(())
+/// # Ok::<_, hapax::consume::KafkaError>(())
 /// ```
 #[derive(Clone)]
-pub struct KafkaCluster {
+pub struct Kafka {
     brokers: String,
     tls: bool,
     ca: Option<PathBuf>,
@@ -57,7 +57,7 @@ impl KafkaMechanism {
 
 /// Why a Kafka client cannot be set up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KafkaSetupError {
+pub enum KafkaError {
     /// The list of brokers makes no sense.
     #[error("{brokers:?} are no brokers: {why}; write HOST:PORT, several with commas between them")]
     Brokers {
@@ -114,18 +114,18 @@ const RESERVED: &[(&str, &str)] = &[
     ("transactional.id", "nothing here rests on Kafka's transactions"),
 ];
 
-impl KafkaCluster {
+impl Kafka {
     /// A cluster without TLS or a login, by some of its brokers: `HOST:PORT`, several with commas between them,
     /// `kafka://` before them or not.
     ///
     /// # Errors
-    /// [`KafkaSetupError::Brokers`] if that is no list of brokers.
-    pub fn new(brokers: &str) -> Result<Self, KafkaSetupError> {
+    /// [`KafkaError::Brokers`] if that is no list of brokers.
+    pub fn new(brokers: &str) -> Result<Self, KafkaError> {
         let list = brokers
             .strip_prefix("kafka://")
             .unwrap_or(brokers)
             .trim_end_matches('/');
-        let wrong = |why| KafkaSetupError::Brokers {
+        let wrong = |why| KafkaError::Brokers {
             brokers: list.rsplit('@').next().unwrap_or_default().to_owned(),
             why,
         };
@@ -178,11 +178,11 @@ impl KafkaCluster {
     /// like.
     ///
     /// # Errors
-    /// [`KafkaSetupError::Setting`] for those that would break what is promised here, or have a place of their own.
-    pub fn setting(mut self, name: &str, value: &str) -> Result<Self, KafkaSetupError> {
+    /// [`KafkaError::Setting`] for those that would break what is promised here, or have a place of their own.
+    pub fn setting(mut self, name: &str, value: &str) -> Result<Self, KafkaError> {
         if let Some((_, why)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
             let name = name.to_owned();
-            return Err(KafkaSetupError::Setting { name, why });
+            return Err(KafkaError::Setting { name, why });
         }
         self.settings.push((name.to_owned(), value.to_owned()));
         Ok(self)
@@ -228,10 +228,10 @@ impl KafkaCluster {
 }
 
 /// Neither the password nor the settings' values: there may be secrets in them.
-impl fmt::Debug for KafkaCluster {
+impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let settings: Vec<_> = self.settings.iter().map(|(name, _)| name).collect();
-        f.debug_struct("KafkaCluster")
+        f.debug_struct("Kafka")
             .field("brokers", &self.brokers)
             .field("tls", &self.tls)
             .field("user", &self.login.as_ref().map(|login| &login.user))
@@ -241,11 +241,11 @@ impl fmt::Debug for KafkaCluster {
 }
 
 /// Checks settings with librdkafka, without a client.
-pub(super) fn check(config: &ClientConfig) -> Result<(), KafkaSetupError> {
+pub(super) fn check(config: &ClientConfig) -> Result<(), KafkaError> {
     let checked = config.create_native_config();
     checked.map(|_| ()).map_err(|error| match error {
         // Its value may be a secret.
-        rdkafka::error::KafkaError::ClientConfig(_, why, name, _) => KafkaSetupError::Client(format!("{name}: {why}")),
-        error => KafkaSetupError::Client(error.to_string()),
+        rdkafka::error::KafkaError::ClientConfig(_, why, name, _) => KafkaError::Client(format!("{name}: {why}")),
+        error => KafkaError::Client(error.to_string()),
     })
 }

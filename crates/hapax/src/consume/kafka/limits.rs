@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaError as ClientError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::outlet::Quiet;
@@ -33,7 +33,7 @@ pub(super) async fn largest_age(
     tokio::task::spawn_blocking(move || drop(admin));
     let described = match described {
         Ok(described) => described,
-        Err(KafkaError::AdminOp(Code::UnsupportedFeature | Code::UnsupportedVersion | Code::InvalidRequest)) => {
+        Err(ClientError::AdminOp(Code::UnsupportedFeature | Code::UnsupportedVersion | Code::InvalidRequest)) => {
             return Ok(None);
         }
         Err(error) => {

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::error::KafkaError as ClientError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, util};
 use tokio::sync::OnceCell;
 
-use super::cluster::{KafkaCluster, KafkaSetupError, check};
+use super::cluster::{Kafka, KafkaError, check};
 use super::poller::log;
 use super::state::Held;
 use super::trouble::{CREATE, Trouble, is_transport};
@@ -71,7 +71,7 @@ impl ClientContext for Context {
 
     fn stats_raw(&self, _: &[u8]) {}
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: ClientError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
         let trouble = match is_transport(code) {
             true => Some(Trouble::unreachable(format!("{}: {reason}", self.label))),
@@ -87,9 +87,9 @@ impl ClientContext for Context {
 }
 
 impl Outlet {
-    pub(super) fn new(cluster: &KafkaCluster, topic: &str, timeout: Duration) -> Result<Self, KafkaSetupError> {
+    pub(super) fn new(cluster: &Kafka, topic: &str, timeout: Duration) -> Result<Self, KafkaError> {
         if timeout < Duration::from_secs(1) {
-            return Err(KafkaSetupError::Options(
+            return Err(KafkaError::Options(
                 "a timeout of less than a second leaves no time to send",
             ));
         }
@@ -139,7 +139,7 @@ impl Outlet {
         match on_its_way.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err((error, _))) => Err(self.judge(&error, true)),
-            Err(_) => Err(self.judge(&KafkaError::Canceled, true)),
+            Err(_) => Err(self.judge(&ClientError::Canceled, true)),
         }
     }
 
@@ -167,7 +167,7 @@ impl Outlet {
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = asking.client().fetch_metadata(Some(&topic), limit)?;
             match metadata.topics().first().and_then(|topic| topic.error()) {
-                Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+                Some(error) => Err(ClientError::MetadataFetch(error.into())),
                 None => Ok(()),
             }
         });
@@ -177,12 +177,12 @@ impl Outlet {
                 Ok(())
             }
             Ok(Err(error)) => Err(self.judge(&error, false)),
-            Err(_) => Err(self.judge(&KafkaError::Canceled, false)),
+            Err(_) => Err(self.judge(&ClientError::Canceled, false)),
         }
     }
 
     /// What a failure proves, given whether librdkafka had taken the message.
-    fn judge(&self, error: &KafkaError, taken: bool) -> SendError {
+    fn judge(&self, error: &ClientError, taken: bool) -> SendError {
         let (label, code) = (&self.label, error.rdkafka_error_code());
         let advised = |sent, advice: &str| SendError {
             sent,
@@ -211,7 +211,7 @@ impl Outlet {
     }
 
     /// With the reason that a broker was not reached, if one is known.
-    fn failed(&self, sent: Sent, error: &KafkaError) -> SendError {
+    fn failed(&self, sent: Sent, error: &ClientError) -> SendError {
         let last = self.condition.last.lock().unwrap_or_else(PoisonError::into_inner);
         let label = &self.label;
         match &*last {
@@ -277,7 +277,7 @@ impl ClientContext for Quiet {
 
     fn stats_raw(&self, _: &[u8]) {}
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: ClientError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
     }
 }

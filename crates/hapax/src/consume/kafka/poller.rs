@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError as ClientError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
@@ -93,7 +93,7 @@ impl Poller {
                     drop(state);
                     self.session.arrived.notify_one();
                 }
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                Some(Err(ClientError::MessageConsumptionFatal(code))) => {
                     let label = &self.session.joining.label;
                     let trouble = Trouble::of(code, "the broker ended this membership", label)
                         .unwrap_or_else(|| Trouble::unreachable(format!("{label}: {code}; it joins again")));
@@ -223,7 +223,7 @@ impl Poller {
                 let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
                 for found in metadata.topics() {
                     if let Some(error) = found.error() {
-                        return Err(KafkaError::MetadataFetch(error.into()));
+                        return Err(ClientError::MetadataFetch(error.into()));
                     }
                     let of = |partition: &rdkafka::metadata::MetadataPartition| (Arc::clone(topic), partition.id());
                     positions.extend(found.partitions().iter().map(|partition| (of(partition), None)));
@@ -291,7 +291,7 @@ impl ClientContext for Context {
 
     fn stats_raw(&self, _: &[u8]) {}
 
-    fn error(&self, error: KafkaError, reason: &str) {
+    fn error(&self, error: ClientError, reason: &str) {
         let label = &self.session.joining.label;
         tracing::debug!(source = %label, %error, reason, "librdkafka");
         let Some(code) = error.rdkafka_error_code() else { return };

@@ -8,7 +8,7 @@ use hapax_core::policy::FailureClass;
 use hapax_core::{Answer, BoxFuture, Outcome};
 use rdkafka::message::OwnedHeaders;
 
-use super::cluster::{KafkaCluster, KafkaSetupError};
+use super::cluster::{Kafka, KafkaError};
 use super::outlet::{Outlet, Sent, header};
 use crate::outbox::{Delivery, Sink};
 use crate::runner::{Attempted, Failure};
@@ -21,14 +21,14 @@ use crate::runner::{Attempted, Failure};
 /// Within one try a message is stored once, by the idempotent producer; two tries may store two, of the same key.
 ///
 /// ```
-/// use hapax::consume::{KafkaCluster, KafkaSink};
+/// use hapax::consume::{Kafka, KafkaSink};
 ///
-/// let paid = KafkaSink::new(&KafkaCluster::new("127.0.0.1:9092")?, "orders-paid")?;
-/// # Ok::<_, hapax::consume::KafkaSetupError>(())
+/// let paid = KafkaSink::new(&Kafka::new("127.0.0.1:9092")?, "orders-paid")?;
+/// # Ok::<_, hapax::consume::KafkaError>(())
 /// ```
 #[derive(Clone)]
 pub struct KafkaSink {
-    cluster: KafkaCluster,
+    cluster: Kafka,
     topic: String,
     outlet: Arc<Outlet>,
 }
@@ -37,8 +37,8 @@ impl KafkaSink {
     /// A sink that writes to `topic`, which must be there.
     ///
     /// # Errors
-    /// [`KafkaSetupError`] if librdkafka does not take the cluster's settings.
-    pub fn new(cluster: &KafkaCluster, topic: &str) -> Result<Self, KafkaSetupError> {
+    /// [`KafkaError`] if librdkafka does not take the cluster's settings.
+    pub fn new(cluster: &Kafka, topic: &str) -> Result<Self, KafkaError> {
         Ok(Self {
             cluster: cluster.clone(),
             topic: topic.to_owned(),
@@ -50,8 +50,8 @@ impl KafkaSink {
     /// cuts off without knowing what was sent.
     ///
     /// # Errors
-    /// [`KafkaSetupError::Options`] for less than a second.
-    pub fn timeout(self, timeout: Duration) -> Result<Self, KafkaSetupError> {
+    /// [`KafkaError::Options`] for less than a second.
+    pub fn timeout(self, timeout: Duration) -> Result<Self, KafkaError> {
         let outlet = Arc::new(Outlet::new(&self.cluster, &self.topic, timeout)?);
         Ok(Self { outlet, ..self })
     }

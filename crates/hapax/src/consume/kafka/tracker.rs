@@ -85,11 +85,6 @@ impl Tracker {
         }
     }
 
-    /// The first that was taken.
-    pub(super) fn start(&self) -> Option<i64> {
-        self.start
-    }
-
     /// Whether something taken is not done.
     #[cfg(test)]
     fn open(&self) -> usize {

@@ -20,6 +20,11 @@ pub(super) fn judge(label: &str, doing: &str, error: Error) -> SourceError {
     let (kind, advice) = match error.kind() {
         ErrorKind::ProtocolError(error) => replied(error.get_id(), error.get_message().as_str()),
         ErrorKind::IOError(error) => io_failed(error),
+        ErrorKind::ParsingError(_) => (
+            Refused,
+            "a message may have a routing key, property or header name that is not UTF-8: take it out of the queue by other \
+             means",
+        ),
         ErrorKind::AuthProviderError(_) | ErrorKind::InvalidProtocolVersion(_) | ErrorKind::NoDefaultRuntime => {
             (Refused, "")
         }

@@ -125,6 +125,14 @@ impl Unsettled {
         Self { acker, _counts: counts }
     }
 
+    /// An error if no word about it would reach the broker: a copy would be one too many.
+    fn check(&self, label: &str) -> Result<(), SourceError> {
+        match self.acker.usable() {
+            true => Ok(()),
+            false => arrived(Ok(false), label, "settle"),
+        }
+    }
+
     async fn ack(self, label: &str) -> Result<(), SourceError> {
         let told = self.acker.ack(BasicAckOptions::default()).await;
         arrived(told, label, "acknowledge")
@@ -176,6 +184,7 @@ impl Held {
 
     /// Puts it off: a copy waits at the broker, and then it is acknowledged.
     async fn again(self, after: Duration) -> Result<(), SourceError> {
+        self.unsettled.check(&self.desk.label)?;
         let step = delay::step(after);
         let unsettled_for = match self.desk.unsettled_for(step).await {
             Ok(unsettled_for) => unsettled_for,
@@ -240,6 +249,7 @@ impl Settle for Held {
         };
         let properties = self.original.to_dead(reason);
         Box::pin(async move {
+            self.unsettled.check(&self.desk.label)?;
             let publisher = &self.desk.publisher;
             match publisher.publish(&to, properties, &self.original.payload).await {
                 Ok(()) => self.unsettled.ack(&self.desk.label).await,
