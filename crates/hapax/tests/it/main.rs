@@ -13,5 +13,7 @@ mod outbox;
 mod program;
 #[cfg(feature = "mysql")]
 mod receipts;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 mod worker;

@@ -76,20 +76,12 @@ impl Entries {
 
 impl Entry {
     pub(super) fn message(&self, stream: &str, payload: &str) -> Message {
-        let is_payload = |(name, _): &&(Bytes, Bytes)| **name == *payload.as_bytes();
-        let (said, headers) = match self.fields.iter().find(is_payload) {
-            Some((_, said)) => {
-                let mut seen = false;
-                let others = self
-                    .fields
-                    .iter()
-                    .filter(|field| seen || !std::mem::replace(&mut seen, is_payload(field)));
-                (
-                    said.clone(),
-                    others
-                        .map(|(name, value)| (lossy(name).into(), value.clone()))
-                        .collect(),
-                )
+        let at = self.fields.iter().position(|(name, _)| **name == *payload.as_bytes());
+        let (said, headers) = match at {
+            Some(at) => {
+                let others = self.fields.iter().enumerate().filter(|(other, _)| *other != at);
+                let headers = others.map(|(_, (name, value))| (lossy(name).into(), value.clone()));
+                (self.fields[at].1.clone(), headers.collect())
             }
             None => (self.object(), Vec::new()),
         };

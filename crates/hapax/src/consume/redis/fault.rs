@@ -29,7 +29,8 @@ fn judge(error: &RedisError) -> (SourceErrorKind, String) {
             "it refuses the login; give a user and password that it knows (`redis://USER:PASSWORD@HOST`, `ACL LIST`)"
         }
         (Some("NOPERM"), _) => {
-            "allow it by `ACL SETUSER`: +@stream +multi +exec +ping on the keys of the stream and of its dead letters"
+            "allow it by `ACL SETUSER`: +@stream +@connection +@transaction +type, on the keys of the stream and of its \
+             dead letters"
         }
         (Some("WRONGTYPE"), _) => "the key holds something else than a stream; name another, or `DEL` it",
         (Some("MOVED" | "ASK" | "CROSSSLOT"), _) => "it is a cluster, which this does not do; use a Redis of one node",

@@ -13,7 +13,7 @@ use crate::consume::{Lag, SourceError, SourceErrorKind};
 const COUNTED: usize = 1000;
 
 /// What Redis says about a group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Group {
     pending: u64,
     lag: Option<u64>,
@@ -67,7 +67,10 @@ pub(super) async fn find(
 /// How far the group is behind.
 pub(super) async fn lag(link: &mut MultiplexedConnection, options: &RedisOptions, now: Timestamp) -> RedisResult<Lag> {
     let stream = &options.stream;
-    let group = look(link, options).await?.unwrap_or_default();
+    let Some(group) = look(link, options).await? else {
+        // Somebody took it away. The next read says so, and it is made again.
+        return Ok(Lag::default());
+    };
     let waiting = match group.lag {
         Some(lag) => lag,
         // Older than 7.0, or it has lost count because entries were deleted.

@@ -70,15 +70,21 @@ impl RedisSettle {
             // It comes again by itself, or has.
             return Ok(());
         }
-        let min_idle = self.shared.options.min_idle;
-        if after > min_idle && self.shared.wait(&self.id, Instant::now() + after) {
-            let word = self.shared.word([self.id.as_str()], Duration::ZERO);
-            let said = self
-                .shared
-                .run("put a message off", async |link| word.query_async::<Value>(link).await);
-            return said.await.map(|_| ());
+        if after <= self.shared.options.min_idle {
+            return self.shared.give_back(&[(self.id.clone(), after)]).await;
         }
-        self.shared.give_back(vec![(self.id.clone(), after)]).await
+        let now = Instant::now();
+        self.word("put a message off").await?;
+        self.shared.wait(&self.id, now + after, now);
+        Ok(())
+    }
+
+    async fn word(&self, doing: &str) -> Result<(), SourceError> {
+        let word = self.shared.word(&self.id, Duration::ZERO);
+        let said = self
+            .shared
+            .run(doing, async |link| word.query_async::<Value>(link).await);
+        said.await.map(|_| ())
     }
 }
 
@@ -120,11 +126,7 @@ impl Settle for RedisSettle {
                 return;
             }
             let now = Instant::now();
-            let word = self.shared.word([self.id.as_str()], Duration::ZERO);
-            let said = self
-                .shared
-                .run("hold a message", async |link| word.query_async::<Value>(link).await);
-            if said.await.is_ok() {
+            if self.word("hold a message").await.is_ok() {
                 *self.said.lock().unwrap_or_else(PoisonError::into_inner) = now;
             }
         })

@@ -36,7 +36,13 @@ struct State {
     broken: bool,
     moments: BTreeSet<Instant>,
     /// Whose time is further off than `min_idle`.
-    waiting: HashMap<String, Instant>,
+    waiting: HashMap<String, Waiting>,
+}
+
+struct Waiting {
+    until: Instant,
+    /// When a word was last said about it.
+    said: Instant,
 }
 
 impl Shared {
@@ -88,64 +94,69 @@ impl Shared {
         })
     }
 
-    /// The command by which this member says a word about messages that it holds: as if nobody had for `idle`.
-    pub(super) fn word<'a>(&self, ids: impl IntoIterator<Item = &'a str>, idle: Duration) -> Cmd {
+    /// The command by which this member says a word about a message that it holds: as if nobody had for `idle`.
+    pub(super) fn word(&self, id: &str, idle: Duration) -> Cmd {
         let RedisOptions { stream, group, .. } = &self.options;
         let mut word = cmd("XCLAIM");
-        word.arg(stream).arg(group).arg(&self.name).arg(0);
-        ids.into_iter().for_each(|id| {
-            word.arg(id);
-        });
+        word.arg(stream).arg(group).arg(&self.name).arg(0).arg(id);
         word.arg("IDLE").arg(idle.as_millis() as u64).arg("JUSTID");
         word
     }
 
-    /// How idle a message has to look now to be claimed when its time comes.
-    fn idle(&self, left: Duration) -> Duration {
-        self.options.min_idle.saturating_sub(left)
-    }
-
     /// Gives messages back, each to be claimed at its time by whichever member; those whose time is further off than
     /// Redis can be told, as far off as it can.
-    pub(super) async fn give_back(&self, each: Vec<(String, Duration)>) -> Result<(), SourceError> {
+    pub(super) async fn give_back(&self, each: &[(String, Duration)]) -> Result<(), SourceError> {
+        self.tell(each).await?;
+        // Not before Redis was told, whose clock has whole milliseconds.
+        let now = Instant::now() + Duration::from_millis(2);
+        each.iter().for_each(|(_, left)| self.remember(now + *left));
+        Ok(())
+    }
+
+    async fn tell(&self, each: &[(String, Duration)]) -> Result<(), SourceError> {
         if each.is_empty() {
             return Ok(());
         }
-        let now = Instant::now();
         self.run("give messages back", async |link| {
             for chunk in each.chunks(CHUNK) {
                 let mut words = ::redis::pipe();
                 for (id, left) in chunk {
-                    words.add_command(self.word([id.as_str()], self.idle(*left)));
+                    words.add_command(self.word(id, self.options.min_idle.saturating_sub(*left)));
                 }
                 let _: Value = words.query_async(link).await?;
             }
             Ok(())
         })
-        .await?;
-        each.iter().for_each(|(_, left)| self.remember(now + *left));
-        Ok(())
+        .await
     }
 
-    /// Keeps a message from the others for longer than Redis can be told, for as long as this process lives. False if
-    /// too many wait so.
-    pub(super) fn wait(&self, id: &str, until: Instant) -> bool {
+    /// Keeps a message, of which a word was just said, from the others for longer than Redis can be told, for as long as
+    /// this process lives.
+    pub(super) fn wait(&self, id: &str, until: Instant, said: Instant) {
         let mut state = self.state();
-        let has_room = state.waiting.len() < WAITING;
-        if has_room {
-            state.waiting.insert(id.to_owned(), until);
+        if state.waiting.len() < WAITING {
+            state.waiting.insert(id.to_owned(), Waiting { until, said });
         }
-        has_room
     }
 
-    /// Those who wait, taken off the list.
-    pub(super) fn take_waiting(&self) -> Vec<(String, Duration)> {
-        let now = Instant::now();
-        let waiting = std::mem::take(&mut self.state().waiting);
-        waiting
-            .into_iter()
-            .map(|(id, until)| (id, until.saturating_duration_since(now)))
+    /// Those who wait, and are ours for certain.
+    fn waiting(&self) -> Vec<(String, Duration)> {
+        let (now, min_idle) = (Instant::now(), self.options.min_idle);
+        let mut state = self.state();
+        state.waiting.retain(|_, waiting| now - waiting.said < min_idle);
+        let left = |waiting: &Waiting| waiting.until.saturating_duration_since(now);
+        state
+            .waiting
+            .iter()
+            .map(|(id, waiting)| (id.clone(), left(waiting)))
             .collect()
+    }
+
+    /// Leaves all who wait to the other members.
+    pub(super) async fn release(&self) -> Result<(), SourceError> {
+        let waiting = self.waiting();
+        self.state().waiting.clear();
+        self.give_back(&waiting).await
     }
 
     /// Something can be claimed at that time.
@@ -173,18 +184,18 @@ impl Shared {
     /// Says a word for all who wait, and leaves to Redis those whose time is near enough.
     async fn keep(&self) {
         let (now, min_idle) = (Instant::now(), self.options.min_idle);
-        let (near, far): (Vec<_>, Vec<_>) = {
-            let state = self.state();
-            let left = state
-                .waiting
-                .iter()
-                .map(|(id, until)| (id.clone(), until.saturating_duration_since(now)));
-            left.partition(|(_, left)| *left < min_idle)
-        };
-        let far: Vec<_> = far.into_iter().map(|(id, _)| (id, min_idle)).collect();
-        // Whoever cannot be told is said a word for next time, or claimed sooner than it was to.
-        let _ = self.give_back(far).await;
-        if self.give_back(near.clone()).await.is_ok() {
+        let (near, far): (Vec<_>, Vec<_>) = self.waiting().into_iter().partition(|(_, left)| *left < min_idle);
+        let told = self.tell(&far).await;
+        if told.is_ok() {
+            let mut state = self.state();
+            for (id, _) in &far {
+                if let Some(waiting) = state.waiting.get_mut(id) {
+                    waiting.said = now;
+                }
+            }
+        }
+        // Those who could not be told are told next time, for as long as they are ours.
+        if self.give_back(&near).await.is_ok() {
             let mut state = self.state();
             near.iter().for_each(|(id, _)| {
                 state.waiting.remove(id);

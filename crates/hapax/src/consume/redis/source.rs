@@ -26,6 +26,8 @@ const BLOCK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(5);
 /// The shortest time without a word.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// Where a look begins.
+const START: &str = "0-0";
 /// The most that is read at a time.
 const MOST: usize = 4096;
 
@@ -121,7 +123,7 @@ impl RedisSource {
             read: None,
             claim: None,
             ready: VecDeque::new(),
-            cursor: "0-0".to_owned(),
+            cursor: START.to_owned(),
             look: Instant::now(),
             is_kept: false,
             shared: Arc::new(Shared::new(label, name, options)),
@@ -150,7 +152,9 @@ impl RedisSource {
             self.shared.forget(now);
             self.claim = Some(Asked::new(session.link.clone(), self.claiming(most)));
         }
-        if self.claim.is_none() && self.read.is_none() {
+        // Who has many pending looks through them beside the new ones.
+        let is_free = self.claim.is_none() || self.cursor != START;
+        if is_free && self.read.is_none() {
             self.read = Some(Asked::new(session.reader.clone(), self.reading(most)));
         }
     }
@@ -222,7 +226,7 @@ impl RedisSource {
     async fn claimed(&mut self, since: Instant, answer: Value) -> Result<(), SourceError> {
         let (cursor, entries) = Entries::claimed(answer);
         // From the front again after the end; at once where there is more.
-        let pause = if cursor == "0-0" {
+        let pause = if cursor == START {
             self.pause_between()
         } else {
             Duration::ZERO
@@ -328,9 +332,9 @@ impl RedisSource {
         }
         let min_idle = self.shared.options.min_idle;
         let fresh = self.ready.iter().filter(|came| came.since.elapsed() < min_idle);
-        let back = fresh.map(|came| (came.entry.id.clone(), Duration::ZERO)).collect();
+        let back: Vec<_> = fresh.map(|came| (came.entry.id.clone(), Duration::ZERO)).collect();
         // Whoever is not connected cannot: they come again when their time is over.
-        let _ = self.shared.give_back(back).await;
+        let _ = self.shared.give_back(&back).await;
         self.ready.clear();
     }
 
@@ -413,7 +417,7 @@ impl Source for RedisSource {
     fn close(&mut self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.give_back().await;
-            let _ = self.shared.give_back(self.shared.take_waiting()).await;
+            let _ = self.shared.release().await;
             // No settle says a word after this.
             self.shared.join(None);
             self.resign().await;
