@@ -280,6 +280,35 @@ async fn what_a_member_put_off_is_left_to_others_when_it_leaves() {
 }
 
 #[tokio::test]
+async fn who_leaves_tells_redis_when_what_it_put_off_for_long_is_due() {
+    let mut place = Place::shared().await;
+    place.add("a").await;
+    let min_idle = Duration::from_secs(20);
+    let mut holder = place.source(RedisOptions {
+        min_idle,
+        ..place.options()
+    });
+    let delivery = receive(&mut holder, 1).await.remove(0);
+    delivery
+        .settle
+        .retry_later(min_idle + Duration::from_secs(1))
+        .await
+        .unwrap();
+    let put_off = Instant::now();
+    // Long enough that the time that is left is one that Redis can be told.
+    nothing_for(&mut holder, Duration::from_millis(1500)).await;
+    holder.close().await;
+    let pending: Vec<(String, String, u64, u64)> = place.run("XPENDING {} points - + 10").await;
+    let idle = Duration::from_millis(pending[0].2);
+    let left = (min_idle + Duration::from_secs(1)).saturating_sub(put_off.elapsed());
+    // As idle as it must be to be claimed when it is due, and not as long as nobody has said a word.
+    assert!(
+        idle.abs_diff(min_idle - left) < Duration::from_millis(200),
+        "{idle:?}, {left:?} left"
+    );
+}
+
+#[tokio::test]
 async fn a_member_that_holds_nothing_leaves_its_group() {
     let mut place = Place::shared().await;
     place.add("a").await;
@@ -474,7 +503,13 @@ async fn a_failed_effect_says_what_it_proves() {
     assert_eq!(class(&sink).await.0, FailureClass::Ambiguous, "sent, and no answer");
     server.resume();
     let attempted = timeout(LIMIT, sink.deliver(effect("{}"))).await.unwrap();
-    assert!(matches!(attempted, Attempted::Done(_)), "connected anew: {attempted:?}");
+    assert!(matches!(attempted, Attempted::Done(_)), "it goes on: {attempted:?}");
+    server.kill();
+    server.restart();
+    // The connection is of no use any more, and the next send has another.
+    assert_eq!(class(&sink).await.0, FailureClass::Ambiguous);
+    let attempted = timeout(LIMIT, sink.deliver(effect("{}"))).await.unwrap();
+    assert!(matches!(attempted, Attempted::Done(_)), "{attempted:?}");
     let port = FreePort::take();
     let nowhere = Redis::new(&format!("redis://127.0.0.1:{}", port.number())).unwrap();
     assert_eq!(
