@@ -31,6 +31,8 @@ mod nats;
 mod perform;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+#[cfg(feature = "redis")]
+mod redis;
 mod source;
 mod worker;
 
@@ -52,6 +54,8 @@ use crate::runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
 use intake::{Clerk, Intake};
 use perform::{Desk, Perform};
 
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisOptions, RedisSetupError, RedisSink, RedisSource};
 pub use error::ConsumerError;
 pub use identity::{Identity, IdentityError, NoIdentity};
 #[cfg(feature = "kafka")]

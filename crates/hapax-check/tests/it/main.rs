@@ -16,4 +16,6 @@ mod source_memory;
 mod source_nats;
 #[cfg(feature = "rabbitmq")]
 mod source_rabbitmq;
+#[cfg(feature = "redis")]
+mod source_redis;
 mod sqlite;

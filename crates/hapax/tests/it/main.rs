@@ -5,11 +5,15 @@
 #[cfg(all(feature = "failpoints", feature = "postgres", feature = "sqlite"))]
 mod checkout;
 mod http;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(all(feature = "rusqlite", feature = "webhook"))]
 mod outbox;
 #[cfg(feature = "sqlite")]
 mod program;
 #[cfg(feature = "mysql")]
 mod receipts;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "sqlite")]
 mod worker;

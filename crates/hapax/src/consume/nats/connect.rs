@@ -207,8 +207,8 @@ impl Nats {
             (ConnectErrorKind::Tls, _) | (_, Cause::Tls) => (
                 SourceErrorKind::Refused,
                 format!(
-                    "no TLS with NATS at {at}: give the file of the authority that signed its certificate, and the name \
-                     that is in it"
+                    "no TLS with NATS at {at} ({error}): give the file of the authority that signed its certificate, and \
+                     the name that is in it"
                 ),
             ),
             (ConnectErrorKind::ServerParse, _) => (SourceErrorKind::Refused, format!("NATS at {at} makes no sense")),

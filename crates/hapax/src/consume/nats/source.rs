@@ -48,6 +48,9 @@ pub struct NatsSource {
     joining: Option<BoxFuture<'static, Result<Session, SourceError>>>,
     /// What came and was not given yet: no more than was asked for.
     ready: VecDeque<Delivered>,
+    /// The most that is asked for: little after a connection broke, in case a message breaks it that the client library
+    /// cannot read. It takes along what is behind it, and would for ever.
+    dare: usize,
     /// The stream that was seen last.
     born: Option<i128>,
     patience: Duration,
@@ -97,6 +100,7 @@ impl NatsSource {
             session: None,
             joining: None,
             ready: VecDeque::new(),
+            dare: 1,
             born: None,
             clock: Clock::default(),
         })
@@ -110,9 +114,10 @@ impl NatsSource {
             if !given.is_empty() {
                 return Ok(given);
             }
+            let dare = self.dare;
             let came = {
                 let session = self.session().await?;
-                match session.pull.ask(&session.link, &session.place, most).await {
+                match session.pull.ask(&session.link, &session.place, most.min(dare)).await {
                     Ok(()) => session.pull.next(&session.link).await,
                     Err(fault) => Came::Over(fault),
                 }
@@ -161,7 +166,10 @@ impl NatsSource {
 
     fn take(&mut self, came: Came) -> Result<(), SourceError> {
         match came {
-            Came::Message(message) => self.ready.push_back(*message),
+            Came::Message(message) => {
+                self.ready.push_back(*message);
+                self.dare = self.dare.saturating_mul(2);
+            }
             Came::Word => {}
             Came::Over(fault) => {
                 let error = match &self.session {
@@ -178,6 +186,7 @@ impl NatsSource {
     /// Leaves a connection, with what it has brought.
     fn leave(&mut self) {
         self.shared.join(None);
+        self.dare = 1;
         let Some(mut session) = self.session.take() else { return };
         while let Some(came) = session.pull.here() {
             if let Came::Message(message) = came {
