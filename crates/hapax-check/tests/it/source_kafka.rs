@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hapax::consume::{Kafka, KafkaOptions, KafkaSource, Message, Source};
+use hapax::consume::{Delivery, Kafka, KafkaOptions, KafkaSource, Lag, Message, Source, SourceError};
 use hapax_check::Failure;
 use hapax_check::conformance::source::Broker;
 use hapax_core::BoxFuture;
@@ -47,7 +47,55 @@ fn source(brokers: &str, topic: &str, dead: &str) -> Box<dyn Source> {
         ..KafkaOptions::default()
     };
     let kafka = Kafka::new(brokers).unwrap();
-    Box::new(KafkaSource::new(&kafka, &format!("{topic}-points"), &[topic], options).unwrap())
+    let source = KafkaSource::new(&kafka, &format!("{topic}-points"), &[topic], options).unwrap();
+    Box::new(Leaving(Some(source)))
+}
+
+/// A source that has left its group when it is dropped, not a moment later: if the leader of a group leaves while somebody
+/// joins, the broker for tests waits for its word for ever.
+struct Leaving(Option<KafkaSource>);
+
+impl Leaving {
+    fn source(&mut self) -> &mut KafkaSource {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl Source for Leaving {
+    fn label(&self) -> &str {
+        self.0.as_ref().unwrap().label()
+    }
+
+    fn receive(&mut self, most: usize) -> BoxFuture<'_, Result<Vec<Delivery>, SourceError>> {
+        self.source().receive(most)
+    }
+
+    fn pause(&mut self) -> BoxFuture<'_, ()> {
+        self.source().pause()
+    }
+
+    fn lag(&mut self) -> BoxFuture<'_, Result<Lag, SourceError>> {
+        self.source().lag()
+    }
+
+    fn redelivers_for(&mut self) -> BoxFuture<'_, Result<Option<Duration>, SourceError>> {
+        self.source().redelivers_for()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        self.source().close()
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut source = self.0.take().unwrap();
+        let leaving = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(source.close());
+        });
+        leaving.join().unwrap();
+    }
 }
 
 fn config() -> ClientConfig {
