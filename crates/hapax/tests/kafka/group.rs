@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hapax::consume::{KafkaOptions, Source};
+use hapax::consume::{Delivery, KafkaOptions, Source, SourceErrorKind};
 
 use super::{Topic, hold, number};
 
 const CHILD: &str = "HAPAX_TEST_KAFKA_CHILD";
+const NOTE: &str = "HAPAX_TEST_KAFKA_NOTE";
 
 /// A member that holds what it was given until it is killed.
 #[tokio::test]
 async fn child() {
+    // By itself it is no test.
     let Ok(topic) = std::env::var(CHILD) else { return };
     let (brokers, name) = topic.split_once('/').unwrap();
     let topic = Topic {
@@ -21,7 +23,7 @@ async fn child() {
     };
     let mut source = topic.source(KafkaOptions::default());
     let held = hold(&mut source, 10).await;
-    std::fs::write(std::env::var("HAPAX_TEST_KAFKA_NOTE").unwrap(), "held").unwrap();
+    std::fs::write(std::env::var(NOTE).unwrap(), "held").unwrap();
     std::future::pending::<()>().await;
     drop(held);
 }
@@ -35,85 +37,64 @@ async fn what_a_killed_member_held_comes_again() {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["group::child", "--exact"]);
     child.env(CHILD, format!("{}/{}", topic.brokers, topic.name));
-    let mut child = child.env("HAPAX_TEST_KAFKA_NOTE", &note).spawn().unwrap();
+    let mut child = child.env(NOTE, &note).spawn().unwrap();
     while !note.exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let killed = Instant::now();
     let mut source = topic.source(KafkaOptions::default());
     let held = hold(&mut source, 10).await;
-    eprintln!("again after {:?}", killed.elapsed());
     let numbers: BTreeSet<usize> = held.iter().map(number).collect();
     assert_eq!(numbers, (0..10).collect());
     assert!(held.iter().all(|delivery| delivery.redelivered));
-    drop(held);
     source.close().await;
 }
 
+/// The one gives up some of its partitions while it has their messages in hand.
 #[tokio::test]
-async fn members_come_and_go() {
+async fn members_share_partitions_and_forget_what_was_taken_from_them() {
+    const ALL: usize = 40;
     let topic = Topic::new(4);
-    topic.publish(0..40).await;
-    let began = Instant::now();
+    topic.publish(0..ALL).await;
     let mut one = topic.source(KafkaOptions::default());
-    let held = hold(&mut one, 40).await;
-    eprintln!("joined after {:?}", began.elapsed());
-    for delivery in held {
+    let old = hold(&mut one, ALL).await;
+    let mut other = topic.source(KafkaOptions::default());
+    let receive = async {
+        let received = hold(&mut other, 1).await;
+        let first = received[0].message.position.clone().unwrap();
+        (received, first.rsplit_once('/').unwrap().0.to_owned())
+    };
+    // The one has nothing to give meanwhile: its thread goes along with the rebalance by itself.
+    let (mut came, moved) = receive.await;
+    let of_the_other: usize = old.iter().filter(|delivery| partition(delivery) == moved).count();
+    assert!(of_the_other > 0);
+
+    // What it says of them is refused, and moves nothing; the rest is its own.
+    let mut refused = 0;
+    for delivery in old {
+        let is_moved = partition(&delivery) == moved;
+        let settled = delivery.settle.ack().await;
+        if is_moved {
+            let error = settled.unwrap_err();
+            assert_eq!(error.kind(), SourceErrorKind::Unreachable);
+            assert!(error.to_string().contains("went to another member"), "{error}");
+        }
+        refused += usize::from(is_moved);
+    }
+    assert_eq!(refused, of_the_other);
+    while came.iter().filter(|delivery| partition(delivery) == moved).count() < of_the_other {
+        came.extend(hold(&mut other, 1).await);
+    }
+    assert!(came.iter().all(|delivery| delivery.redelivered));
+    for delivery in came {
         delivery.settle.ack().await.unwrap();
     }
-    let mut other = topic.source(KafkaOptions::default());
-    let began = Instant::now();
-    let (mut first, mut second) = (0, 0);
-    let mut round = 0;
-    while second == 0 {
-        topic.publish(0..8).await;
-        round += 1;
-        let step = Duration::from_millis(100);
-        let (a, b) = tokio::join!(
-            tokio::time::timeout(step, one.receive(100)),
-            tokio::time::timeout(step, other.receive(100))
-        );
-        for d in a.into_iter().flatten().flatten() {
-            first += 1;
-            let _ = d.settle.ack().await;
-        }
-        for d in b.into_iter().flatten().flatten() {
-            second += 1;
-            let _ = d.settle.ack().await;
-        }
-        if began.elapsed() > Duration::from_secs(50) {
-            panic!("{first} {second} {round}");
-        }
-    }
-    eprintln!("rebalanced after {:?}: {first} {second} {round}", began.elapsed());
     one.close().await;
-    let began = Instant::now();
-    topic.publish(0..40).await;
-    let mut got = 0;
-    while got < 40 {
-        got += hold(&mut other, 1).await.len();
-    }
-    eprintln!("leader gone: {:?}", began.elapsed());
+    other.close().await;
 }
 
-#[tokio::test]
-async fn experiment() {
-    let topic = Topic::new(1);
-    topic.publish(0..10).await;
-    let mut one = topic.source(KafkaOptions::default());
-    drop(hold(&mut one, 10).await);
-    drop(one);
-    for round in 0..5 {
-        let began = Instant::now();
-        let mut two = topic.source(KafkaOptions::default());
-        let got = tokio::time::timeout(Duration::from_secs(20), two.receive(10)).await;
-        eprintln!(
-            "round {round}: {:?} {:?}",
-            began.elapsed(),
-            got.map(|got| got.map(|got| got.len()))
-        );
-        two.close().await;
-    }
+fn partition(delivery: &Delivery) -> String {
+    let position = delivery.message.position.as_deref().unwrap();
+    position.rsplit_once('/').unwrap().0.to_owned()
 }

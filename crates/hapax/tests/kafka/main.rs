@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod bounds;
+mod faults;
 mod group;
+mod sink;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +13,9 @@ use std::time::Duration;
 use hapax::consume::{Delivery, Kafka, KafkaOptions, KafkaSource, Source};
 use hapax_testbed::Kafka as Server;
 use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 use tokio::time::{Instant, timeout_at};
 
@@ -42,6 +47,27 @@ impl Topic {
         }
     }
 
+    /// What the group has committed of the first partition; -1 if nothing.
+    fn committed(&self) -> i64 {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", self.group());
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.name, 0);
+        let committed = consumer.committed_offsets(list, LIMIT).unwrap();
+        match committed.elements()[0].offset() {
+            Offset::Offset(offset) => offset,
+            _ => -1,
+        }
+    }
+
+    /// Its own group: what one test does must not rebalance another's.
+    fn group(&self) -> String {
+        format!("{}-points", self.name)
+    }
+
     fn kafka(&self) -> Kafka {
         Kafka::new(&self.brokers).unwrap()
     }
@@ -51,7 +77,7 @@ impl Topic {
             session: Duration::from_secs(6),
             ..options
         };
-        KafkaSource::new(&self.kafka(), "points", &[&self.name], options).unwrap()
+        KafkaSource::new(&self.kafka(), &self.group(), &[&self.name], options).unwrap()
     }
 
     /// Messages with these payloads, spread over the partitions. One a batch, for the sake of the ends of partitions.
