@@ -28,6 +28,14 @@ const NEEDS: &[Need] = &[
         is_there: || succeeds(Command::new("cc").arg("--version")),
     },
     Need {
+        what: "what librdkafka is built with (for Kafka)",
+        packages: &["g++", "make", "pkg-config", "libssl-dev", "zlib1g-dev"],
+        is_there: || {
+            let has = |program: &str| succeeds(Command::new(program).arg("--version"));
+            has("c++") && has("make") && succeeds(Command::new("pkg-config").args(["--exists", "libssl", "zlib"]))
+        },
+    },
+    Need {
         what: "PostgreSQL (server and client)",
         packages: &["postgresql", "postgresql-client"],
         is_there: || Postgres::check_installed().is_ok(),

@@ -5,6 +5,7 @@
 //! on it: the store's URL. Nothing here opens a socket or a store.
 
 pub(crate) mod check;
+pub(crate) mod consume;
 pub(crate) mod flags;
 pub(crate) mod guard;
 pub(crate) mod input;
@@ -27,6 +28,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use consume::Consume;
 use guard::Guards;
 use input::Input;
 pub(crate) use limits::{Limits, Timeouts};
@@ -138,6 +140,9 @@ pub(crate) struct Config {
     /// Effects on other systems, and where they go.
     #[serde(rename = "outbox", skip_serializing_if = "Vec::is_empty")]
     pub(crate) outboxes: Vec<Outbox>,
+    /// Messages of brokers, and the endpoints that handle them.
+    #[serde(rename = "consume", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) consumers: Vec<Consume>,
 }
 
 /// What holds for requests with a matching path and method. What is absent is as above all routes.
@@ -398,6 +403,7 @@ impl Default for Config {
             guard: Guards::new(),
             routes: Vec::new(),
             outboxes: Vec::new(),
+            consumers: Vec::new(),
             receipts: Receipts::default(),
         }
     }

@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 pub(crate) mod census;
+pub(crate) mod consume;
 pub(crate) mod destinations;
 pub(crate) mod log;
 pub(crate) mod outbox;
@@ -19,6 +20,19 @@ use std::time::Duration;
 
 use hapax::core::{Census, Outcome, Refusal, StateName, Timestamp};
 use hapax::{Event, Observer};
+
+/// An error with those underneath.
+fn chain(error: &dyn std::error::Error) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -109,6 +123,7 @@ pub(crate) struct Metrics {
     receipts: receipts::ReceiptMetrics,
     counted: census::Counted,
     pub(crate) outbox: outbox::OutboxMetrics,
+    pub(crate) consume: consume::ConsumeMetrics,
     pub(crate) http: access::HttpMetrics,
     /// When a failure of the store was last logged, in milliseconds since `started_at`.
     failure_logged: AtomicI64,
@@ -132,6 +147,7 @@ impl Observer for Metrics {
         self.work.count(event);
         self.receipts.count(event);
         self.outbox.count(event);
+        self.consume.count(event);
         self.log(event);
     }
 }
@@ -233,6 +249,25 @@ impl Metrics {
             Event::PutOff { operation, after, by } => {
                 tracing::debug!(operation = %operation.id(), ?after, %by, "put off");
             }
+            Event::SourceFailed {
+                name,
+                doing,
+                error,
+                refused,
+            } if self.consume.is_news(name, self.started_at.0.elapsed()) => {
+                let error = chain(*error);
+                match refused {
+                    true => tracing::error!(consumer = %name, doing, error, "the broker refuses a consumer"),
+                    false => {
+                        tracing::warn!(consumer = %name, doing, error, "a consumer's broker is away; it is tried again")
+                    }
+                }
+            }
+            Event::IntakePaused { name } => tracing::warn!(
+                consumer = %name, "nothing is taken from the broker for now: what handles the messages is away"
+            ),
+            Event::IntakeResumed { name } => tracing::info!(consumer = %name, "messages are taken again"),
+            Event::Consumed { name, came, took } => tracing::debug!(consumer = %name, came, ?took, "a message"),
             Event::Enqueued { operation, .. } => tracing::debug!(operation = %operation.id(), "accepted"),
             Event::StoreFailed { step, error } if self.may_log(&self.failure_logged) => {
                 tracing::warn!(step, %error, "the store failed");

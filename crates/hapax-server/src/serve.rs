@@ -5,6 +5,7 @@
 
 mod admin;
 mod backend;
+mod consume;
 mod door;
 mod gate;
 mod probe;
@@ -15,14 +16,16 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hapax::consume::ConsumerError;
 use hapax::core::{Fence, Store};
 use hapax::http::Idempotency;
-use hapax::receipts::{ReceiptKeeper, Receipts};
+use hapax::receipts::{ReceiptKeeper, ReceiptResolver, Receipts};
 use hapax::{Engine, Runner, Sweeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tower_layer::Layer;
 
 use crate::config::Config;
+use crate::config::retention::longest;
 use crate::config::values::StoreUrl;
 use crate::demo::shop::parent_gone;
 use crate::exit::{Exit, Failure};
@@ -37,6 +40,7 @@ use crate::observe::log::{self, Sink};
 use crate::store;
 use admin::Admin;
 use backend::Backend;
+use consume::Consumers;
 use door::Door;
 use gate::Gate;
 use relay::Relay;
@@ -49,8 +53,12 @@ pub(crate) fn run(config: Config, with_parent: bool) -> Result<(), Failure> {
     let internal = |error: io::Error| Failure::new(Exit::Internal, format!("cannot start: {error}"));
     let (sink, _drain) = log::start(&config.log).map_err(internal)?;
     // For the accept loop, the store, the sweeper and the admin pages. Requests have threads of their own.
-    // Effects are delivered here, too.
-    let threads = if config.outboxes.is_empty() { 1 } else { 2 };
+    // Effects are delivered and messages handled here, too.
+    let threads = if config.outboxes.is_empty() && config.consumers.is_empty() {
+        1
+    } else {
+        2
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("control")
@@ -75,6 +83,9 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
     metrics
         .outbox
         .watch(config.outboxes.iter().map(|outbox| outbox.name.to_string()));
+    metrics
+        .consume
+        .watch(config.consumers.iter().map(|consume| consume.name.to_string()));
     let relay = tokio::select! {
         made = Relay::new(&config, &engine, &metrics) => made?,
         () = signals.next() => return Ok(()),
@@ -84,12 +95,23 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         () = signals.next() => return Ok(()),
     };
     let mut gateway = match &config.upstream {
-        Some(_) => Some(Gateway::new(&config, &engine, &metrics, sink, receipts)?),
+        Some(_) => Some(Gateway::new(&config, &engine, &metrics, sink, receipts.clone())?),
         None => None,
     };
+    let mut consumers = Consumers::new(&config, &engine, &metrics, receipts.clone())?;
     let destinations = gateway.as_ref().map(|gateway| gateway.destinations.clone());
     let relayed = relay.as_ref().map(|relay| relay.destinations.clone());
+    let consumed = consumers.as_ref().map(|consumers| consumers.destinations.clone());
     let destinations = destinations.unwrap_or_default().and(relayed.unwrap_or_default());
+    let destinations = destinations.and(consumed.unwrap_or_default());
+    let keeper = receipts.map(|receipts| {
+        let doors = gateway.as_mut().map(|gateway| std::mem::take(&mut gateway.resolvers));
+        let consumers = consumers
+            .as_mut()
+            .map(|consumers| std::mem::take(&mut consumers.resolvers));
+        let resolvers = doors.into_iter().chain(consumers).flatten().collect();
+        ReceiptKeeper::new(receipts, resolvers, longest(&config))
+    });
     let stop = Stop::new();
     let admin = match config.admin {
         Some(address) => Some(bind_admin(address.0).await?),
@@ -103,7 +125,6 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
     let census = admin
         .as_ref()
         .map(|_| tokio::spawn(census::repeat(engine.clone(), Arc::clone(&metrics))));
-    let keeper = gateway.as_mut().and_then(|gateway| gateway.keeper.take());
     let keeper = keeper.map(|keeper| tokio::spawn(keeper.run(Arc::clone(&store), metrics.clone())));
     let sweeper = tokio::spawn(Sweeper::default().run(Arc::clone(&store), metrics.clone()));
     let admin = admin.map(|listener| {
@@ -115,7 +136,7 @@ async fn serve(config: Config, sink: Sink, with_parent: bool) -> Result<(), Fail
         };
         tokio::spawn(admin.serve(listener))
     });
-    let ended = until_stopped(gateway, relay, stop, &mut signals, with_parent).await;
+    let ended = until_stopped(gateway, relay, consumers, stop, &mut signals, with_parent).await;
     for task in [Some(watch), Some(sweeper), keeper, census, admin, staged]
         .into_iter()
         .flatten()
@@ -157,7 +178,8 @@ struct Gateway {
     destinations: Destinations,
     /// Where there is something that it could run.
     runner: Option<Runner>,
-    keeper: Option<ReceiptKeeper>,
+    /// Who knows by receipts.
+    resolvers: Vec<ReceiptResolver>,
 }
 
 impl Gateway {
@@ -179,7 +201,7 @@ impl Gateway {
         let Door {
             routes,
             destinations,
-            keeper,
+            resolvers,
         } = Door::new(config, &upstream, receipts).map_err(|error| usage(&error))?;
         let layer = Idempotency::with_limits(engine.clone(), scope, routes, &door::limits(config));
         let service = layer.layer(Backend::new(upstream, Arc::clone(metrics)));
@@ -204,7 +226,7 @@ impl Gateway {
             make: Box::new(make),
             destinations,
             runner,
-            keeper,
+            resolvers,
         })
     }
 }
@@ -284,6 +306,17 @@ fn announce(
             outbox.name, outbox.to, config.store
         )?;
     }
+    for consume in &config.consumers {
+        writeln!(
+            out,
+            "consuming {}: {} of {} to {}; records in {}",
+            consume.name,
+            consume.place().unwrap_or_default(),
+            consume.from,
+            consume.to,
+            config.store
+        )?;
+    }
     if let Some(address) = admin.and_then(|listener| listener.local_addr().ok()) {
         writeln!(out, "admin on http://{address}")?;
     }
@@ -329,11 +362,13 @@ impl Signals {
 async fn until_stopped(
     gateway: Option<Gateway>,
     relay: Option<Relay>,
+    consumers: Option<Consumers>,
     stop: Stop,
     signals: &mut Signals,
     with_parent: bool,
 ) -> Result<(), Failure> {
     let relaying = relay.map(|relay| tokio::spawn(relay.run(stop.clone())));
+    let consuming = consumers.map(|consumers| tokio::spawn(consumers.run(stop.clone())));
     let (running, listener) = match gateway {
         Some(Gateway {
             runner, listener, make, ..
@@ -363,6 +398,9 @@ async fn until_stopped(
         if let Some(relaying) = relaying {
             drained.left += relaying.await.unwrap_or(0);
         }
+        if let Some(consuming) = consuming {
+            drained.left += consuming.await.unwrap_or(Ok(0))?;
+        }
         Ok(drained)
     });
     tokio::select! {
@@ -386,7 +424,16 @@ async fn parent(wanted: bool) {
     }
 }
 
-fn conclude(ended: io::Result<Drained>) -> Result<(), Failure> {
+/// Why serving ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum Wrong {
+    #[error("cannot serve: {0}")]
+    Listener(#[from] io::Error),
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
+}
+
+fn conclude(ended: Result<Drained, Wrong>) -> Result<(), Failure> {
     match ended {
         Ok(drained) if drained == Drained::default() => Ok(()),
         Ok(Drained { cut, left }) => Err(Failure::new(
@@ -396,6 +443,7 @@ fn conclude(ended: io::Result<Drained>) -> Result<(), Failure> {
                  look at them with `hapax records ls`; raise timeouts.drain, or see why the backend or the store is slow"
             ),
         )),
-        Err(error) => Err(Failure::new(Exit::Internal, format!("cannot serve: {error}"))),
+        Err(error @ Wrong::Listener(_)) => Err(Failure::new(Exit::Internal, error)),
+        Err(error @ Wrong::Consumer(_)) => Err(Failure::new(Exit::Usage, error)),
     }
 }

@@ -26,6 +26,8 @@ mod kafka;
 mod leased;
 mod memory;
 mod message;
+#[cfg(feature = "nats")]
+mod nats;
 mod perform;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
@@ -56,6 +58,8 @@ pub use identity::{Identity, IdentityError, NoIdentity};
 pub use kafka::{Kafka, KafkaError, KafkaMechanism, KafkaOptions, KafkaSink, KafkaSource, KafkaStart};
 pub use memory::{MemoryQueue, MemorySource};
 pub use message::Message;
+#[cfg(feature = "nats")]
+pub use nats::{Nats, NatsError, NatsOptions, NatsSink, NatsSource};
 #[cfg(feature = "rabbitmq")]
 pub use rabbitmq::{RabbitMq, RabbitMqError, RabbitMqOptions, RabbitMqRoute, RabbitMqSink, RabbitMqSource};
 pub use source::{Delivery, Lag, Settle, Source, SourceError, SourceErrorKind};

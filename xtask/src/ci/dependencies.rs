@@ -49,14 +49,22 @@ const MAY_COME_TWICE: &[&str] = &[
     "base64",            // lettre 0.23, the rest 0.22
     "block-buffer",      // with sha2
     "cpufeatures",       // with sha2
+    "cipher",            // PKCS#12 of lapin's TLS 0.4, chacha20poly1305 0.5
     "const-oid",         // x509-cert (for channel binding) 0.9, digest 0.10
     "crypto-common",     // with sha2
     "digest",            // with sha2
     "fallible-iterator", // rusqlite 0.3, postgres-protocol 0.2
     "getrandom",         // ring 0.2, the rest 0.4
     "hashbrown",         // hashlink 0.16, the rest 0.17
+    "hmac",              // PKCS#12 of lapin's TLS 0.12, the rest 0.13
+    "inout",             // with cipher
+    "nom",               // certificates of lapin's TLS 7, the rest 8
+    "rand",              // nkeys (logins of NATS) 0.8, the rest 0.10
+    "rand_core",         // with rand
+    "sha1",              // PKCS#12 of lapin's TLS 0.10, the rest 0.11
     "sha2",              // sqlx-core 0.10, the rest 0.11
     "syn",               // derive macros, at build time: some 2, the rest 3
+    "synstructure",      // with syn
 ];
 
 const SHIPPED: &[&str] = &["--all-features", "--edges", "normal,build", "--prefix", "none"];

@@ -126,8 +126,8 @@ fn runner() {
 #[test]
 fn consume() {
     let figures = [
-        "consumer on PostgreSQL, 4 at a time |",
-        "consumer on PostgreSQL, 4 at a time: batches |",
+        "consumer on PostgreSQL, 4 at a time ",
+        "consumer on PostgreSQL, 4 at a time: batches",
     ];
     smoke("consume", &figures, &["consume.svg"]);
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::source::Step::{self, Key};
 use super::values::{Period, ScopeSource, StoreUrl};
-use super::{Config, input, outbox, probe, quota, receipts, retention, retry, runner};
+use super::{Config, consume, input, outbox, probe, quota, receipts, retention, retry, runner};
 
 /// A mistake: which value, what is wrong with it, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Vec<Mistake>> {
     routes::routes(config, &mut mistakes);
     receipts::check(config, &mut mistakes);
     outbox::check(config, &mut mistakes);
+    consume::check(config, &mut mistakes);
     names::names(config, &mut mistakes);
     // Where other times make no sense, theirs make none.
     if mistakes.0.is_empty() {
@@ -61,8 +62,9 @@ impl Mistakes {
 }
 
 fn required(config: &Config, mistakes: &mut Mistakes) {
-    // One that only relays effects protects nothing.
-    let protects = config.upstream.is_some() || config.outboxes.is_empty();
+    // One that only relays effects and messages protects nothing.
+    let relays = !config.outboxes.is_empty() || !config.consumers.is_empty();
+    let protects = config.upstream.is_some() || !relays;
     if protects && config.upstream.is_none() {
         mistakes.add(
             &[Key("upstream")],

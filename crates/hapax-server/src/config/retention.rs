@@ -9,6 +9,7 @@ use std::time::Duration;
 use hapax::core::RetryPolicy;
 
 use super::check::Mistakes;
+use super::consume::Consume;
 use super::outbox::Outbox;
 use super::retry::policy;
 use super::source::Step::{Index, Key};
@@ -62,7 +63,9 @@ macro_rules! either_option {
 /// The longest that any record of the gateway is remembered.
 pub(crate) fn longest(config: &Config) -> Duration {
     let own = config.routes.iter().filter_map(|route| route.remember_for);
-    own.chain([config.remember_for])
+    let consumers = config.consumers.iter().map(|consume| consume.remember_for(config));
+    own.chain(consumers)
+        .chain([config.remember_for])
         .map(|period| period.0)
         .max()
         .unwrap_or_default()
@@ -170,6 +173,7 @@ pub(crate) fn settle(config: &Config, route: Option<&Route>) -> Period {
 
 pub(super) fn check(config: &Config, mistakes: &mut Mistakes) {
     effects(config, mistakes);
+    messages(config, mistakes);
     let all = std::iter::once(None).chain(config.routes.iter().enumerate().map(Some));
     for one in all {
         let times = Times::of(config, one.map(|(_, route)| route));
@@ -247,6 +251,49 @@ fn effects(config: &Config, mistakes: &mut Mistakes) {
     }
 }
 
+/// The longest way back of a message, as far as the configuration says it: its broker, the schedule, a redrive. What the
+/// broker itself says is asked when the consumer starts.
+fn message(config: &Config, consume: &Consume) -> WayBack {
+    let schedule = consume.policy(config).longest();
+    let mut made_of = format!("consume.retry, all tries and pauses, {}", Period(schedule));
+    let mut length = schedule;
+    if let Some(redrive_for) = config.redrive_for {
+        made_of = format!("{made_of} + redrive_for {redrive_for}");
+        length = length.saturating_add(redrive_for.0);
+    }
+    let schedule = WayBack {
+        who: "the relay that sends it again",
+        made_of,
+        length: Period(length),
+    };
+    let broker = consume.redelivers_for.map(|length| WayBack {
+        who: "the broker that delivers it again",
+        made_of: "redelivers_for".to_owned(),
+        length,
+    });
+    match broker {
+        Some(broker) if broker.length > schedule.length => broker,
+        _ => schedule,
+    }
+}
+
+fn messages(config: &Config, mistakes: &mut Mistakes) {
+    for (index, consume) in config.consumers.iter().enumerate() {
+        let (remembered, way) = (consume.remember_for(config), message(config, consume));
+        if way.length > remembered {
+            mistakes.add(
+                &[Key("consume"), Index(index), Key("remember_for")],
+                format!(
+                    "remember_for ({remembered}) of the consumer {:?} is shorter than the longest way back of a message: \
+                     {way}. Forgotten too early, it would be handled again",
+                    consume.name.to_string()
+                ),
+                format!("raise remember_for to {} or more, or shorten that way", way.length),
+            );
+        }
+    }
+}
+
 /// For each route, its longest way back and how long it is remembered: one line each.
 pub(crate) fn report(config: &Config) -> String {
     let all = config.routes.iter().map(Some).chain([None]);
@@ -265,6 +312,13 @@ pub(crate) fn report(config: &Config) -> String {
         lines.push_str(&format!(
             "outbox {}: remembered for {remembered}; longest way back {way}\n",
             outbox.name
+        ));
+    }
+    for consume in &config.consumers {
+        let (remembered, way) = (consume.remember_for(config), message(config, consume));
+        lines.push_str(&format!(
+            "consumer {}: remembered for {remembered}; longest way back {way}\n",
+            consume.name
         ));
     }
     lines

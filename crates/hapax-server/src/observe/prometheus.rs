@@ -83,6 +83,7 @@ pub(crate) fn render(metrics: &Metrics, now: Now, destinations: &Destinations) -
     metrics.counted.render(&mut page);
     metrics.receipts.render(&mut page);
     metrics.outbox.render(&mut page);
+    metrics.consume.render(&mut page);
     destinations.render(&mut page);
     let swept = [
         ("lapsed", &metrics.lapsed),

@@ -8,7 +8,7 @@ use hapax::http::{
     InputSeal, Limits, Pointer, Profile as DoorProfile, Quota, Recipe, Route as DoorRoute, RouteBuilder, Routes,
     StoreDown,
 };
-use hapax::receipts::{ReceiptKeeper, ReceiptResolver, Receipts, Written as CoreWritten};
+use hapax::receipts::{ReceiptResolver, Receipts, Written as CoreWritten};
 use hapax::retry::Destination;
 use hapax::{EngineOptions, Resolver, RunOptions, RunnerOptions};
 use http::{HeaderName, StatusCode};
@@ -16,7 +16,7 @@ use http::{HeaderName, StatusCode};
 use super::probe::Probe;
 use crate::config::input::read_key;
 use crate::config::receipts::{Written, written};
-use crate::config::retention::{longest, settle};
+use crate::config::retention::settle;
 use crate::config::retry;
 use crate::config::values::{Header, Pointer as PointerText, Status};
 use crate::config::{AfterFailure, Config, Forwarded, Profile, Route, UpstreamHost, WhenStoreIsDown, default_methods};
@@ -100,8 +100,8 @@ pub(super) struct Door {
     pub(super) routes: Routes,
     /// The backend, and each route that has a policy of its own towards it.
     pub(super) destinations: Destinations,
-    /// Who looks after receipts, where there are any.
-    pub(super) keeper: Option<ReceiptKeeper>,
+    /// Who knows by receipts.
+    pub(super) resolvers: Vec<ReceiptResolver>,
 }
 
 impl Door {
@@ -116,35 +116,23 @@ impl Door {
     ) -> Result<Self, String> {
         let main = destination(config, None)?;
         let mut destinations = vec![("upstream".to_owned(), main.clone())];
-        let mut maker = Maker {
-            config,
-            upstream,
-            seal: seal(config)?,
-            receipts,
-            resolvers: Vec::new(),
-        };
+        let mut maker = Maker::new(config, receipts);
+        let seal = seal(config)?;
         let name = Name::new("default").map_err(|error| error.to_string())?;
-        let fallback = maker.route(None, name, main.clone())?;
+        let fallback = maker.route(None, name, main.clone(), upstream, seal.as_ref())?;
         let mut routes = Routes::new();
         for route in &config.routes {
             let destination = match &route.retry {
                 None => main.clone(),
                 Some(_) => own(config, route, &mut destinations)?,
             };
-            let built = maker.route(Some(route), route.name.0.clone(), destination)?;
+            let built = maker.route(Some(route), route.name.0.clone(), destination, upstream, seal.as_ref())?;
             routes = routes.route(&route.path, built).map_err(|error| error.to_string())?;
         }
-        let Maker {
-            receipts, resolvers, ..
-        } = maker;
-        let keeper = receipts.map(|receipts| {
-            let resolvers = resolvers.into_iter().map(|(_, resolver)| resolver);
-            ReceiptKeeper::new(receipts, resolvers.collect(), longest(config))
-        });
         Ok(Self {
             routes: routes.fallback(fallback),
             destinations: Destinations::new(destinations),
-            keeper,
+            resolvers: maker.resolvers(),
         })
     }
 }
@@ -166,7 +154,7 @@ fn destination(config: &Config, route: Option<&Route>) -> Result<Destination, St
 }
 
 /// The keys that stored requests are encrypted with, the first one to encrypt.
-fn seal(config: &Config) -> Result<Option<InputSeal>, String> {
+pub(super) fn seal(config: &Config) -> Result<Option<InputSeal>, String> {
     let mut seal: Option<InputSeal> = None;
     for file in &config.input.key_files {
         let key = read_key(file.path()).map_err(|problem| problem.to_string())?;
@@ -179,42 +167,79 @@ fn seal(config: &Config) -> Result<Option<InputSeal>, String> {
 }
 
 /// What routes are made with.
-struct Maker<'a> {
+pub(super) struct Maker<'a> {
     config: &'a Config,
-    upstream: &'a Upstream,
-    seal: Option<InputSeal>,
     receipts: Option<Arc<dyn Receipts>>,
     /// One for each name.
     resolvers: Vec<(Name, ReceiptResolver)>,
 }
 
-impl Maker<'_> {
-    fn route(&mut self, route: Option<&Route>, name: Name, destination: Destination) -> Result<DoorRoute, String> {
+impl<'a> Maker<'a> {
+    pub(super) fn new(config: &'a Config, receipts: Option<Arc<dyn Receipts>>) -> Self {
+        Self {
+            config,
+            receipts,
+            resolvers: Vec::new(),
+        }
+    }
+
+    /// Who knows by receipts about what was made.
+    pub(super) fn resolvers(self) -> Vec<ReceiptResolver> {
+        self.resolvers.into_iter().map(|(_, resolver)| resolver).collect()
+    }
+
+    fn route(
+        &mut self,
+        route: Option<&Route>,
+        name: Name,
+        destination: Destination,
+        upstream: &Upstream,
+        seal: Option<&InputSeal>,
+    ) -> Result<DoorRoute, String> {
         let config = self.config;
         let probe = route.and_then(|route| route.probe.as_ref()).or(config.probe.as_ref());
-        let resolvers: Vec<Arc<dyn Resolver>> = probe
-            .map(|probe| Probe::resolver(probe, self.upstream.clone(), destination.clone()))
-            .into_iter()
-            .collect();
-        let mut builder = builder(config, route, name.clone());
-        let mut resolvers = resolvers;
-        if let Some((resolver, written)) = self.resolver(route, name) {
-            if written == CoreWritten::Required {
-                // What is sealed is certain at once.
-                builder = builder.settle(Duration::ZERO);
-            }
-            // A probe could only contradict a seal.
-            resolvers = vec![Arc::new(resolver.clone())];
-            builder = builder.sealer(Arc::new(resolver), config.receipts.recovering);
-        }
+        let probe = probe.map(|probe| Probe::resolver(probe, upstream.clone(), destination.clone()));
+        let (builder, resolvers) = self.with_receipts(route, name);
+        // A probe could only contradict a seal.
+        let resolvers = if resolvers.is_empty() {
+            probe.into_iter().collect()
+        } else {
+            resolvers
+        };
         builder
             .retry(destination)
             .respond_async(is_async(config, route))
-            .input_seal(self.seal.clone())
+            .input_seal(seal.cloned())
             .resolvers(resolvers)
             .quota(quota(config))
             .build()
             .map_err(|error| error.to_string())
+    }
+
+    /// A route for the messages of a consumer, and who is asked what became of them.
+    pub(super) fn messages(
+        &mut self,
+        route: &Route,
+        destination: Destination,
+    ) -> Result<(DoorRoute, Vec<Arc<dyn Resolver>>), String> {
+        let (builder, resolvers) = self.with_receipts(Some(route), route.name.0.clone());
+        let built = builder.retry(destination).resolvers(resolvers.clone()).build();
+        Ok((built.map_err(|error| error.to_string())?, resolvers))
+    }
+
+    fn with_receipts(&mut self, route: Option<&Route>, name: Name) -> (RouteBuilder, Vec<Arc<dyn Resolver>>) {
+        let config = self.config;
+        let builder = builder(config, route, name.clone());
+        let Some((resolver, written)) = self.resolver(route, name) else {
+            return (builder, Vec::new());
+        };
+        let builder = match written {
+            // What is sealed is certain at once.
+            CoreWritten::Required => builder.settle(Duration::ZERO),
+            _ => builder,
+        };
+        let asked: Vec<Arc<dyn Resolver>> = vec![Arc::new(resolver.clone())];
+        (builder.sealer(Arc::new(resolver), config.receipts.recovering), asked)
     }
 }
 
@@ -256,8 +281,8 @@ fn quota(config: &Config) -> Option<Quota> {
     })
 }
 
-/// A route with what it says itself, and what holds for all routes where it says nothing.
-fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
+/// How the operations of a route are run.
+pub(super) fn run_options(config: &Config, route: Option<&Route>) -> RunOptions {
     macro_rules! either {
         ($field:ident) => {
             route
@@ -265,7 +290,7 @@ fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
                 .unwrap_or(config.$field.clone())
         };
     }
-    let run = RunOptions {
+    RunOptions {
         lease: either!(lease).0,
         max_run: either!(max_run).0,
         after_failure: match either!(after_failure) {
@@ -279,7 +304,18 @@ fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
         settle: settle(config, route).0,
         // Where there is a probe, the door says so.
         attended: false,
-    };
+    }
+}
+
+/// A route with what it says itself, and what holds for all routes where it says nothing.
+fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
+    macro_rules! either {
+        ($field:ident) => {
+            route
+                .and_then(|route| route.$field.clone())
+                .unwrap_or(config.$field.clone())
+        };
+    }
     let request = route
         .and_then(|route| route.request_body)
         .unwrap_or(config.limits.request_body);
@@ -289,7 +325,7 @@ fn builder(config: &Config, route: Option<&Route>, name: Name) -> RouteBuilder {
     DoorRoute::builder(name)
         .methods(methods.into_iter().map(|verb| verb.0))
         .require_key(either!(require_key))
-        .run(run)
+        .run(run_options(config, route))
         .wait(either!(wait).0, config.max_wait.0)
         .answer_limit(answer.bytes(), config.timeouts.answer.0)
         .request_limit(request.bytes())

@@ -163,7 +163,7 @@ async fn every_statement_fits_the_schema() {
     PostgresStore::migrate(database.url(), None).await.unwrap();
     let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
     tokio::spawn(connection);
-    assert_eq!(PostgresStore::statements().len(), 31);
+    assert_eq!(PostgresStore::statements().len(), 32);
     for sql in PostgresStore::statements() {
         let prepared = client.prepare_typed(sql.text, sql.types).await;
         let statement = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", sql.name));
