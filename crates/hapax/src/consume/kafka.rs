@@ -10,6 +10,7 @@
 //! nothing is open. What it does not do: rest on Kafka's transactions.
 
 mod cluster;
+mod committer;
 mod limits;
 mod outlet;
 mod poller;
@@ -121,6 +122,9 @@ impl KafkaSource {
         }
         if topics.iter().any(|topic| topic.starts_with('^')) {
             return wrong("topics are named one by one: a pattern would read whatever is created");
+        }
+        if options.commit_every.is_zero() {
+            return wrong("commits without a pause between them (commit_every of 0) leave no time for anything else");
         }
         if options.window == 0 || options.buffer == 0 || options.buffer_bytes == 0 || options.parked == 0 {
             return wrong("a bound of 0 (window, buffer, buffer_bytes, parked) lets nothing through");

@@ -1,4 +1,4 @@
-//! The thread that polls librdkafka, without a break: it takes messages, commits, pauses what there is no room for, and
+//! The thread that polls librdkafka, without a break: it takes messages, pauses what there is no room for, and
 //! goes along with rebalances.
 
 use std::sync::Arc;
@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::util::Timeout;
 
+use super::committer::{self, Stop};
 use super::session::{Names, Session, message};
-use super::state::{Commit, Place};
+use super::state::Place;
 use super::trouble::{Trouble, is_transport};
 use crate::consume::Lag;
 
@@ -31,7 +32,6 @@ const STRIDE: u32 = 64;
 pub(super) struct Poller {
     session: Arc<Session>,
     names: Names,
-    committed_at: Instant,
     probed_at: Instant,
 }
 
@@ -40,7 +40,6 @@ impl Poller {
         Self {
             names: Names::new(&session.joining.topics),
             session,
-            committed_at: Instant::now(),
             probed_at: Instant::now(),
         }
     }
@@ -58,7 +57,20 @@ impl Poller {
         let made: KafkaResult<BaseConsumer<Context>> = joining.config.create_with_context(context);
         match made.and_then(|consumer| consumer.subscribe(&topics).map(|()| consumer)) {
             Ok(consumer) => {
-                self.poll(&consumer);
+                let session = Arc::clone(&self.session);
+                std::thread::scope(|scope| {
+                    let _stop = Stop(&session);
+                    let thread = std::thread::Builder::new().name("hapax-kafka-commit".to_owned());
+                    match thread.spawn_scoped(scope, || committer::run(&session, &consumer)) {
+                        Ok(_) => self.poll(&consumer),
+                        Err(error) => {
+                            let label = &session.joining.label;
+                            session.tell(Trouble::unreachable(format!(
+                                "{label}: no thread can be started: {error}"
+                            )));
+                        }
+                    }
+                });
                 // Commits what is done and leaves the group.
                 drop(consumer);
             }
@@ -108,27 +120,12 @@ impl Poller {
     /// Everything but taking messages.
     fn keep_up(&mut self, consumer: &BaseConsumer<Context>) {
         self.answer(consumer);
-        self.commit(consumer);
+        if self.session.state().presses() {
+            self.session.hurry.notify_one();
+        }
         self.wait_for_room();
         self.tell_wishes(consumer);
         self.probe(consumer);
-    }
-
-    fn commit(&mut self, consumer: &BaseConsumer<Context>) {
-        let mut state = self.session.state();
-        if self.committed_at.elapsed() < self.session.joining.commit_every && !state.presses() {
-            return;
-        }
-        let commits = state.commits(tokio::time::Instant::now());
-        drop(state);
-        if commits.is_empty() {
-            return;
-        }
-        self.committed_at = Instant::now();
-        if let Err(error) = consumer.commit(&offsets(&commits), CommitMode::Async) {
-            tracing::debug!(source = %self.session.joining.label, %error, "offsets could not be committed yet");
-            self.session.state().not_committed();
-        }
     }
 
     /// A pause drops what librdkafka has fetched ahead: workers that only need a moment are not worth it.
@@ -313,6 +310,7 @@ impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Revoke(revoked) = rebalance else { return };
         let revoked = self.places(revoked);
+        let _turn = committer::turn(&self.session);
         let commits = self.session.state().revoke(&revoked);
         let label = &self.session.joining.label;
         tracing::debug!(source = %label, partitions = revoked.len(), "partitions go to another member");
@@ -320,7 +318,7 @@ impl ConsumerContext for Context {
         if commits.is_empty() || consumer.assignment_lost() {
             return;
         }
-        if let Err(error) = consumer.commit(&offsets(&commits), CommitMode::Sync) {
+        if let Err(error) = committer::commit(consumer, &commits) {
             tracing::warn!(source = %label, %error, "what was handled could not be committed: it is delivered again");
         }
     }
@@ -348,29 +346,6 @@ impl ConsumerContext for Context {
         }
     }
 
-    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
-        if let Err(error) = &result {
-            let label = &self.session.joining.label;
-            tracing::debug!(source = %label, %error, "offsets were not committed: they are once more");
-        }
-        let elements = list.elements();
-        let mut state = self.session.state();
-        if elements.is_empty() && result.is_err() {
-            return state.not_committed();
-        }
-        let answered: Vec<_> = elements
-            .iter()
-            .filter_map(|element| {
-                let Offset::Offset(offset) = element.offset() else {
-                    return None;
-                };
-                let confirmed = result.is_ok() && element.error().is_ok();
-                Some((element.topic(), element.partition(), offset, confirmed))
-            })
-            .collect();
-        state.committed(&answered);
-    }
-
     fn main_queue_min_poll_interval(&self) -> Timeout {
         Timeout::After(TICK)
     }
@@ -393,16 +368,6 @@ fn partitions(places: &[Place]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(places.len());
     for (topic, partition) in places {
         list.add_partition(topic, *partition);
-    }
-    list
-}
-
-fn offsets(commits: &[Commit]) -> TopicPartitionList {
-    let mut list = partitions(&[]);
-    for commit in commits {
-        let (topic, partition) = &commit.place;
-        // It fails for negative offsets only, which no message has.
-        let _ = list.add_partition_offset(topic, *partition, Offset::Offset(commit.offset));
     }
     list
 }

@@ -1,4 +1,4 @@
-//! One membership in the group: a thread that polls librdkafka, and what it shares with the source and its deliveries.
+//! One membership in the group: the threads that poll librdkafka and commit, and what they share with the source and its deliveries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,7 @@ pub(super) struct Joining {
     pub(super) from_end: bool,
 }
 
-/// Shared by the thread, the source and the deliveries.
+/// Shared by the threads, the source and the deliveries.
 pub(super) struct Session {
     pub(super) joining: Joining,
     state: Mutex<State>,
@@ -41,6 +41,10 @@ pub(super) struct Session {
     pub(super) arrived: Notify,
     /// The source took something.
     pub(super) room: Condvar,
+    /// The window of some partition is nearly over.
+    pub(super) hurry: Condvar,
+    /// Whoever commits has it.
+    pub(super) turn: Mutex<()>,
     over: watch::Sender<bool>,
     dead_letters: Option<Arc<DeadLetters>>,
 }
@@ -53,6 +57,8 @@ impl Session {
             joining,
             arrived: Notify::new(),
             room: Condvar::new(),
+            hurry: Condvar::new(),
+            turn: Mutex::default(),
             over: watch::Sender::new(false),
             dead_letters,
         });

@@ -3,16 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::tracker::Tracker;
 use super::trouble::Trouble;
 use crate::consume::{Lag, Message};
-
-/// The longest that librdkafka takes to say what became of a commit: two time-outs of its own.
-const ANSWERED: Duration = Duration::from_secs(120);
 
 /// A topic and a partition.
 pub(super) type Place = (Arc<str>, i32);
@@ -113,14 +109,16 @@ pub(super) struct State {
     ready: VecDeque<(Held, bool)>,
     parked: BinaryHeap<Reverse<Parked>>,
     bytes: usize,
-    committing: Option<(Instant, Vec<Commit>)>,
     /// Whether it was assigned anything yet, be it nothing.
     pub(super) joined: bool,
     /// Whether messages are wanted at all.
     pub(super) wanted: bool,
     pub(super) trouble: Option<Trouble>,
     pub(super) questions: Vec<Question>,
+    /// Whether the source wants the group to be left.
     pub(super) closing: bool,
+    /// Whether nothing is polled any more, so that there is nothing to commit but at the end.
+    pub(super) idle: bool,
     pub(super) ended: bool,
 }
 
@@ -133,12 +131,12 @@ impl State {
             ready: VecDeque::new(),
             parked: BinaryHeap::new(),
             bytes: 0,
-            committing: None,
             joined: false,
             wanted: true,
             trouble: None,
             questions: Vec::new(),
             closing: false,
+            idle: false,
             ended: false,
         }
     }
@@ -165,11 +163,9 @@ impl State {
     pub(super) fn revoke(&mut self, revoked: &[Place]) -> Vec<Commit> {
         let mut commits = Vec::new();
         for place in revoked {
-            let Some(partition) = self.partitions.get_mut(place) else {
+            let Some(partition) = self.partitions.get(place) else {
                 continue;
             };
-            // Whatever is on its way may fail.
-            partition.tracker.failed();
             commits.extend(partition.tracker.to_commit().map(|offset| Commit {
                 place: place.clone(),
                 generation: partition.generation,
@@ -200,7 +196,7 @@ impl State {
         };
         if !partition.tracker.take(offset) {
             // What it has in hand may be gone from the log, or come again: either way it is no part of this one.
-            let end = partition.tracker.committable().unwrap_or(offset).max(offset);
+            let next = partition.tracker.next();
             let paused = partition.paused;
             self.forget(place);
             self.assign([(place.clone(), None)]);
@@ -209,7 +205,7 @@ impl State {
             };
             partition.paused = paused;
             partition.tracker.take(offset);
-            partition.doubt = end.max(offset.saturating_add_unsigned(window));
+            partition.doubt = next.max(offset.saturating_add_unsigned(window));
         }
         let Some(partition) = self.partitions.get_mut(place) else {
             return false;
@@ -329,66 +325,26 @@ impl State {
             .any(|partition| partition.tracker.span() > half && partition.tracker.to_commit().is_some())
     }
 
-    /// What to commit now; nothing while the broker has not answered the commit before.
-    pub(super) fn commits(&mut self, now: Instant) -> Vec<Commit> {
-        match &self.committing {
-            // librdkafka answers every commit in less.
-            Some((since, _)) if now.duration_since(*since) > ANSWERED => self.not_committed(),
-            Some(_) => return Vec::new(),
-            None => {}
-        }
+    /// What to commit now.
+    pub(super) fn commits(&self) -> Vec<Commit> {
         let mut commits = Vec::new();
-        for (place, partition) in &mut self.partitions {
-            if let Some(offset) = partition.tracker.to_commit() {
-                partition.tracker.asked(offset);
-                commits.push(Commit {
-                    place: place.clone(),
-                    generation: partition.generation,
-                    offset,
-                });
-            }
-        }
-        if !commits.is_empty() {
-            self.committing = Some((now, commits.clone()));
+        for (place, partition) in &self.partitions {
+            commits.extend(partition.tracker.to_commit().map(|offset| Commit {
+                place: place.clone(),
+                generation: partition.generation,
+                offset,
+            }));
         }
         commits
     }
 
-    /// The broker's answer to [`commits`](Self::commits): topics, partitions, offsets, and whether it has confirmed
-    /// them. An answer to another commit is not looked at.
-    pub(super) fn committed(&mut self, answered: &[(&str, i32, i64, bool)]) {
-        let Some((since, commits)) = self.committing.take() else {
-            return;
-        };
-        let of = |commit: &Commit| {
-            let asked = (&*commit.place.0, commit.place.1, commit.offset);
-            let mut answered = answered.iter();
-            answered.find(|(topic, partition, offset, _)| (*topic, *partition, *offset) == asked)
-        };
-        if !commits.iter().all(|commit| of(commit).is_some()) {
-            self.committing = Some((since, commits));
-            return;
-        }
-        for commit in &commits {
-            self.answered(commit, of(commit).is_some_and(|(.., confirmed)| *confirmed));
-        }
-    }
-
-    /// None of the commits on their way was carried out.
-    pub(super) fn not_committed(&mut self) {
-        for commit in self.committing.take().map(|(_, commits)| commits).unwrap_or_default() {
-            self.answered(&commit, false);
-        }
-    }
-
-    fn answered(&mut self, commit: &Commit, confirmed: bool) {
-        let partition = self.partitions.get_mut(&commit.place);
-        let Some(partition) = partition.filter(|partition| partition.generation == commit.generation) else {
-            return;
-        };
-        match confirmed {
-            true => partition.tracker.confirmed(commit.offset),
-            false => partition.tracker.failed(),
+    /// The broker has confirmed these.
+    pub(super) fn committed(&mut self, commits: &[Commit]) {
+        for commit in commits {
+            let partition = self.partitions.get_mut(&commit.place);
+            if let Some(partition) = partition.filter(|partition| partition.generation == commit.generation) {
+                partition.tracker.confirmed(commit.offset);
+            }
         }
     }
 

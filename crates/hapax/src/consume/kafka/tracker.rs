@@ -12,8 +12,7 @@ pub(super) struct Tracker {
     start: Option<i64>,
     /// Behind the last one that was taken.
     next: i64,
-    /// What the broker was asked to commit, and what it has confirmed.
-    asked: Option<i64>,
+    /// The last commit that the broker has confirmed.
     confirmed: Option<i64>,
 }
 
@@ -56,25 +55,16 @@ impl Tracker {
         Some(self.open.front().map_or(self.next, |open| open.offset))
     }
 
-    /// What is to be committed, if the broker was not asked for that already.
+    /// What is to be committed, if the broker does not know it.
     pub(super) fn to_commit(&self) -> Option<i64> {
         let committable = self.committable()?;
-        let known = self.asked.or(self.confirmed).or(self.start)?;
+        let known = self.confirmed.or(self.start)?;
         (committable > known).then_some(committable)
     }
 
-    pub(super) fn asked(&mut self, offset: i64) {
-        self.asked = Some(offset);
-    }
-
+    /// The broker has confirmed the commit of this offset.
     pub(super) fn confirmed(&mut self, offset: i64) {
-        self.asked = None;
         self.confirmed = Some(offset);
-    }
-
-    /// The broker did not confirm it: to be asked again.
-    pub(super) fn failed(&mut self) {
-        self.asked = None;
     }
 
     /// From the last offset that the broker has confirmed to the last one taken.
@@ -85,7 +75,12 @@ impl Tracker {
         }
     }
 
-    /// Whether something taken is not done.
+    /// Behind the last one that was taken.
+    pub(super) fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// How many are not done.
     #[cfg(test)]
     fn open(&self) -> usize {
         self.open.iter().filter(|open| !open.done).count()
@@ -146,14 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_is_asked_for_once_until_it_failed() {
+    fn a_commit_is_to_be_made_until_it_is_confirmed() {
         let mut tracker = taken(&[0, 1, 2]);
         tracker.done(0);
-        tracker.asked(1);
-        assert_eq!(tracker.to_commit(), None);
-        tracker.failed();
         assert_eq!(tracker.to_commit(), Some(1));
-        tracker.asked(1);
+        assert_eq!(tracker.to_commit(), Some(1));
         tracker.confirmed(1);
         assert_eq!((tracker.to_commit(), tracker.span()), (None, 2));
     }
@@ -166,8 +158,6 @@ mod tests {
             tracker.take(offset);
             tracker.done(offset);
         }
-        assert_eq!(tracker.span(), 10);
-        tracker.asked(110);
         assert_eq!(tracker.span(), 10);
         tracker.confirmed(110);
         assert_eq!(tracker.span(), 0);
@@ -198,9 +188,10 @@ mod tests {
                 prop_assert_eq!(tracker.open(), left.len());
                 if let Some(offset) = tracker.to_commit() {
                     prop_assert!(offset > committed);
-                    committed = offset;
-                    tracker.asked(offset);
-                    if what == 1 { tracker.confirmed(offset) } else { tracker.failed(); committed = i64::MIN }
+                    if what == 1 {
+                        tracker.confirmed(offset);
+                        committed = offset;
+                    }
                 }
             }
         }
