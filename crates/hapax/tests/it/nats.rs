@@ -231,7 +231,10 @@ async fn several_subjects_are_taken_and_no_others() {
         ..NatsOptions::new(&format!("{}_MORE", place.stream), "points")
     });
     let hand = gather(&mut source, 2).await;
-    let subjects: Vec<_> = hand.iter().map(|delivery| delivery.message.subject.to_string()).collect();
+    let subjects: Vec<_> = hand
+        .iter()
+        .map(|delivery| delivery.message.subject.to_string())
+        .collect();
     assert_eq!(subjects, [place.subject("x"), place.subject("z")]);
 }
 
