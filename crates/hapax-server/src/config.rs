@@ -4,6 +4,7 @@
 //! [`check`]ed when all are known. The environment is read by the command line only, and only for what should not be
 //! on it: the store's URL. Nothing here opens a socket or a store.
 
+pub(crate) mod broker;
 pub(crate) mod check;
 pub(crate) mod consume;
 pub(crate) mod flags;

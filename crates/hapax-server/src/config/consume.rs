@@ -9,12 +9,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::broker::{Broker, BrokerKind, BrokerUrl};
 use super::check::{Mistakes, positive};
-use super::input::{KeyProblem, read_private};
+use super::input::KeyProblem;
 use super::receipts::{self, Written};
 use super::retry::{Retry, RouteRetry};
 use super::source::Step::{self, Index, Key};
-use super::values::{File, Period, RouteName, Size, Status, UpstreamUrl, Verb, redact, text_value};
+use super::values::{File, Period, RouteName, Size, Status, UpstreamUrl, Verb, text_value};
 use super::{AfterFailure, Config, Route};
 
 /// Messages, and who handles them.
@@ -23,9 +24,10 @@ use super::{AfterFailure, Config, Route};
 pub(crate) struct Consume {
     /// The name of the consumer: the same message is another operation for another consumer.
     pub(crate) name: RouteName,
-    /// The broker: `nats://HOST`, `amqp://HOST` (RabbitMQ) or `kafka://HOST`; with TLS `tls://`, `amqps://`, `kafkas://`.
+    /// The broker: `nats://HOST`, `amqp://HOST` (RabbitMQ), `kafka://HOST` or `redis://HOST`; with TLS `tls://`,
+    /// `amqps://`, `kafkas://`, `rediss://`.
     pub(crate) from: BrokerUrl,
-    /// NATS: the JetStream stream.
+    /// NATS: the JetStream stream. Redis: the stream's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stream: Option<String>,
     /// NATS: only messages with this subject, which may have wildcards.
@@ -47,11 +49,12 @@ pub(crate) struct Consume {
     /// `USER:PASSWORD` for the broker, in a file that nobody else can read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) secret_file: Option<File>,
-    /// PEM file with the authorities that the broker is trusted by, beside the system's.
+    /// PEM file with the authorities that the broker is trusted by: for NATS and RabbitMQ beside the system's, for Kafka
+    /// and Redis instead of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ca: Option<File>,
-    /// Where the broker gets a copy of each dead letter: a subject, queue or topic. Nowhere if absent: they are
-    /// in the records, with their payloads.
+    /// Where the broker gets a copy of each dead letter: a subject, queue, topic or stream. Nowhere if absent:
+    /// they are in the records, with their payloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dead_letters: Option<String>,
     /// Keeps the order of messages with the same text: `header:NAME`, `json:/pointer`, `key` (Kafka) or `subject`.
@@ -90,58 +93,6 @@ pub(crate) struct Consume {
     /// When a message is sent again, and when intake pauses. By default 8 tries within a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retry: Option<RouteRetry>,
-}
-
-/// A broker, by the scheme of its URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BrokerKind {
-    Nats,
-    RabbitMq,
-    Kafka,
-}
-
-/// Where a broker is, password included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BrokerUrl {
-    pub(crate) kind: BrokerKind,
-    pub(crate) tls: bool,
-    pub(crate) url: String,
-}
-
-text_value!(
-    BrokerUrl,
-    "a broker: \"nats://HOST\", \"amqp://HOST\" or \"kafka://HOST\"",
-    "nats://127.0.0.1:4222"
-);
-
-impl FromStr for BrokerUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, tls) = match text.split_once("://") {
-            Some(("nats", _)) => (BrokerKind::Nats, false),
-            Some(("tls", _)) => (BrokerKind::Nats, true),
-            Some(("amqp", _)) => (BrokerKind::RabbitMq, false),
-            Some(("amqps", _)) => (BrokerKind::RabbitMq, true),
-            Some(("kafka", _)) => (BrokerKind::Kafka, false),
-            Some(("kafkas", _)) => (BrokerKind::Kafka, true),
-            _ => {
-                return Err(format!(
-                    "{:?} is no broker; write nats://HOST, amqp://HOST or kafka://HOST (with TLS: tls, amqps, kafkas)",
-                    redact(text)
-                ));
-            }
-        };
-        let url = text.to_owned();
-        Ok(Self { kind, tls, url })
-    }
-}
-
-/// Without the password.
-impl fmt::Display for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact(&self.url))
-    }
 }
 
 /// The endpoint that handles messages: `http://HOST:PORT/PATH`.
@@ -262,7 +213,7 @@ impl Consume {
     /// What the broker calls the place that messages come from.
     pub(crate) fn place(&self) -> Option<&str> {
         match self.from.kind {
-            BrokerKind::Nats => self.stream.as_deref(),
+            BrokerKind::Nats | BrokerKind::Redis => self.stream.as_deref(),
             BrokerKind::RabbitMq => self.queue.as_deref(),
             BrokerKind::Kafka => self.topic.as_deref(),
         }
@@ -340,28 +291,20 @@ impl Consume {
         }
     }
 
-    /// User and password for the broker.
-    ///
-    /// # Errors
-    /// What is wrong with the file, and what to do.
-    pub(crate) fn login(&self) -> Result<Option<(String, String)>, KeyProblem> {
-        let Some(file) = &self.secret_file else { return Ok(None) };
-        let make = "write the broker's user name, a colon and the password into it: (umask 077; echo shop:SECRET > \
-                    broker.secret)";
-        let text = read_private(file.path(), "a secret", make)?;
-        match text.trim().split_once(':') {
-            Some((user, password)) => Ok(Some((user.to_owned(), password.to_owned()))),
-            None => Err(KeyProblem {
-                problem: "the file has no USER:PASSWORD".to_owned(),
-                help: make.to_owned(),
-            }),
+    /// The broker, and who we are to it.
+    pub(crate) fn broker(&self) -> Broker<'_> {
+        Broker {
+            key: "from",
+            url: &self.from,
+            secret_file: self.secret_file.as_ref(),
+            ca: self.ca.as_ref(),
         }
     }
 }
 
 /// The keys that name a place, with the brokers that have it.
 const PLACES: [(&str, &[BrokerKind]); 4] = [
-    ("stream", &[BrokerKind::Nats]),
+    ("stream", &[BrokerKind::Nats, BrokerKind::Redis]),
     ("subject", &[BrokerKind::Nats]),
     ("queue", &[BrokerKind::RabbitMq]),
     ("topic", &[BrokerKind::Kafka]),
@@ -374,8 +317,8 @@ pub(super) fn check(config: &Config, mistakes: &mut Mistakes) {
         places(consume, index, &at, mistakes);
         times(config, consume, &at, mistakes);
         numbers(consume, &at, mistakes);
-        if let Err(KeyProblem { problem, help }) = consume.login() {
-            mistakes.add(&at("secret_file"), problem, help);
+        if let Err((key, KeyProblem { problem, help })) = consume.broker().check() {
+            mistakes.add(&at(key), problem, help);
         }
         if consume.receipts.is_some() && config.receipts.database.is_none() {
             mistakes.add(
@@ -444,7 +387,7 @@ fn places(consume: &Consume, index: usize, at: &dyn Fn(&'static str) -> [Step; 3
             mistakes.add(
                 &at(key),
                 format!("{} has no {key}", kind.name()),
-                format!("leave it out, and write {}", kind.wants()),
+                format!("leave it out, and write {}", wanted(kind)),
             );
         }
     }
@@ -452,7 +395,7 @@ fn places(consume: &Consume, index: usize, at: &dyn Fn(&'static str) -> [Step; 3
         mistakes.add(
             &[Key("consume"), Index(index)],
             format!("it is not said where at {} the messages are", kind.name()),
-            format!("write {}", kind.wants()),
+            format!("write {}", wanted(kind)),
         );
     }
     if kind == BrokerKind::RabbitMq {
@@ -480,21 +423,13 @@ fn places(consume: &Consume, index: usize, at: &dyn Fn(&'static str) -> [Step; 3
     }
 }
 
-impl BrokerKind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nats => "NATS",
-            Self::RabbitMq => "RabbitMQ",
-            Self::Kafka => "Kafka",
-        }
-    }
-
-    fn wants(self) -> &'static str {
-        match self {
-            Self::Nats => "stream = \"ORDERS\", and subject = \"orders.paid\" if not all of it is meant",
-            Self::RabbitMq => "queue = \"orders\"",
-            Self::Kafka => "topic = \"orders\"",
-        }
+/// What says where at a broker messages are.
+fn wanted(kind: BrokerKind) -> &'static str {
+    match kind {
+        BrokerKind::Nats => "stream = \"ORDERS\", and subject = \"orders.paid\" if not all of it is meant",
+        BrokerKind::RabbitMq => "queue = \"orders\"",
+        BrokerKind::Kafka => "topic = \"orders\"",
+        BrokerKind::Redis => "stream = \"orders\"",
     }
 }
 

@@ -33,6 +33,18 @@ pub(crate) struct KeyProblem {
     pub(crate) help: String,
 }
 
+impl KeyProblem {
+    /// One of our own errors: they say what to write behind the last semicolon.
+    pub(super) fn of(error: &dyn std::fmt::Display) -> Self {
+        let text = error.to_string();
+        let (problem, help) = text.rsplit_once("; ").unwrap_or((&text, "correct it"));
+        Self {
+            problem: problem.to_owned(),
+            help: help.to_owned(),
+        }
+    }
+}
+
 impl std::fmt::Display for KeyProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}; {}", self.problem, self.help)

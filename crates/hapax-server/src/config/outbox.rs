@@ -220,11 +220,7 @@ fn read(path: &Path) -> Result<Vec<u8>, (&'static str, KeyProblem)> {
 }
 
 fn wrong(key: &'static str, error: &dyn fmt::Display) -> (&'static str, KeyProblem) {
-    let text = error.to_string();
-    // Our own errors say what to write behind the last semicolon.
-    let (problem, help) = text.rsplit_once("; ").unwrap_or((&text, "correct it"));
-    let (problem, help) = (problem.to_owned(), help.to_owned());
-    (key, KeyProblem { problem, help })
+    (key, KeyProblem::of(error))
 }
 
 pub(super) fn check(config: &Config, mistakes: &mut Mistakes) {
