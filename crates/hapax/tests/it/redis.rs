@@ -486,6 +486,13 @@ async fn a_failed_effect_says_what_it_proves() {
     let (unsent, why) = class(&RedisSink::new(stranger, "orders").unwrap()).await;
     assert_eq!(unsent, FailureClass::Unsent);
     assert!(why.contains("login") && !why.contains("wrong "), "{why}");
+    let nobody = Redis::new(&format!("redis://127.0.0.1:{}", server.port())).unwrap();
+    let nobody = RedisSink::new(nobody, "orders").unwrap();
+    for _ in 0..2 {
+        let (unsent, why) = class(&nobody).await;
+        assert_eq!(unsent, FailureClass::Unsent, "{why}");
+        assert!(why.contains("NOAUTH") && why.contains("login"), "{why}");
+    }
 
     let mut place = Place::at(&server.url(), "other").await;
     let _: Value = place.run("SET orders x").await;
