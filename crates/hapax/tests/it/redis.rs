@@ -253,6 +253,19 @@ async fn a_message_put_off_for_longer_than_the_time_without_a_word_comes_to_nobo
 }
 
 #[tokio::test]
+async fn a_message_put_off_for_a_moment_comes_to_nobody_before() {
+    const AFTER: Duration = Duration::from_millis(800);
+    let mut place = Place::shared().await;
+    place.add("a").await;
+    let mut source = place.hasty();
+    let delivery = receive(&mut source, 1).await.remove(0);
+    let put_off = Instant::now();
+    delivery.settle.retry_later(AFTER).await.unwrap();
+    assert_eq!(gather(&mut place.hasty(), 1).await.len(), 1);
+    assert!(put_off.elapsed() >= AFTER, "{:?}", put_off.elapsed());
+}
+
+#[tokio::test]
 async fn what_a_dead_process_put_off_comes_when_its_time_without_a_word_is_over() {
     let mut place = Place::shared().await;
     place.add("a").await;
