@@ -248,30 +248,10 @@ impl Consumer {
         H: Fn(Run, Message) -> F + Send + Sync + 'static,
         F: Future<Output = Attempted> + Send + 'static,
     {
-        Self::leased_boxed(name, Box::new(source), identity, engine, run, options, handler)
-    }
-
-    /// The same for a source that is chosen at run time.
-    ///
-    /// # Errors
-    /// [`ConsumerError::Options`] if the options contradict each other.
-    pub fn leased_boxed<H, F>(
-        name: Name,
-        source: Box<dyn Source>,
-        identity: Identity,
-        engine: &Engine,
-        run: RunOptions,
-        options: ConsumerOptions,
-        handler: H,
-    ) -> Result<Self, ConsumerError>
-    where
-        H: Fn(Run, Message) -> F + Send + Sync + 'static,
-        F: Future<Output = Attempted> + Send + 'static,
-    {
         let desk = Arc::new(Desk::new(engine.clone(), name, run, options)?);
         let handler: leased::Handler = Box::new(move |run, message| Box::pin(handler(run, message)));
         let perform = Arc::new(leased::UnderLeases::new(Arc::clone(&desk), handler));
-        Ok(Self::with(source, identity, desk, perform))
+        Ok(Self::with(Box::new(source), identity, desk, perform))
     }
 
     fn with(source: Box<dyn Source>, identity: Identity, desk: Arc<Desk>, perform: Arc<dyn Perform>) -> Self {
