@@ -175,6 +175,10 @@ impl fmt::Debug for ConsumerOptions {
 pub enum Handled {
     /// It is done.
     Done,
+    /// It cannot be done yet, for this reason, such as that what it follows upon has not come: what was written is rolled
+    /// back, and it is tried again by the policy, as after an error. Says nothing against what the handler calls, so that
+    /// intake goes on: what it waits for may be on its way.
+    Early(String),
     /// It can never be done, for this reason: what was written is rolled back, and it is a dead letter at once.
     Dead(String),
 }
@@ -267,11 +271,11 @@ impl Consumer {
         };
         let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));
         let runner = Runner::new(&desk.engine, options).handle(handling, move |run, input| {
-            match opening.opened(&input, run.operation.id()) {
-                Ok(message) => again.again(run, message),
-                Err(why) => {
-                    let failure = Failure::new(FailureClass::Final, &why);
-                    Box::pin(std::future::ready(Attempted::Failed(failure)))
+            let (again, opening) = (Arc::clone(&again), Arc::clone(&opening));
+            async move {
+                match opening.to_run(&input, run.operation.id()).await {
+                    Ok(message) => again.again(run, message).await,
+                    Err(why) => Attempted::Failed(Failure::new(FailureClass::Final, &why)),
                 }
             }
         });

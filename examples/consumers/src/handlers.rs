@@ -59,7 +59,7 @@ pub(crate) async fn stock(transaction: &mut Transaction, message: &Message) -> R
                 [(order, Type::TEXT), (&"paid", Type::TEXT), (&"shipped", Type::TEXT)];
             if SHIP.tokio_postgres(client, &values).await?.answer == Guarded::Rejected {
                 // It waits in its record and is tried again: what it follows upon is on its way.
-                return Err(format!("{order} is not paid yet").into());
+                return Ok(Handled::Early(format!("{order} is not paid")));
             }
         }
         Event::Stock { item, version, pieces } => {
