@@ -9,7 +9,7 @@ use deadpool_postgres::{Manager, Object, Pool};
 use hapax::atomic::{Atomic, AtomicOptions, PostgresTransaction, TokioPostgres};
 use hapax::consume::{Consumer, ConsumerOptions, Handled, Identity, Message};
 use hapax::core::Name;
-use hapax::core::policy::{Backoff, Limits, RetryPolicy};
+use hapax::core::policy::{Backoff, BreakerPolicy, Limits, RetryPolicy};
 use hapax::outbox::{Outbox, OutboxOptions};
 use hapax::retry::Destination;
 use hapax::store::postgres::{PostgresOptions, PostgresStore};
@@ -157,6 +157,12 @@ where
         limits: Limits {
             tries: 50,
             ..Limits::default()
+        },
+        // What is called is the database, which is back soon.
+        breaker: BreakerPolicy {
+            open: Duration::from_secs(2),
+            open_at_most: Duration::from_secs(30),
+            ..BreakerPolicy::default()
         },
         ..ConsumerOptions::policy()
     };
