@@ -179,6 +179,10 @@ impl fmt::Debug for ConsumerOptions {
 pub enum Handled {
     /// It is done.
     Done,
+    /// It cannot be done yet, for this reason, such as that what it follows upon has not come: what was written is rolled
+    /// back, and it is tried again by the policy, as after an error. Says nothing against what the handler calls, so that
+    /// intake goes on: what it waits for may be on its way.
+    Early(String),
     /// It can never be done, for this reason: what was written is rolled back, and it is a dead letter at once.
     Dead(String),
 }
@@ -252,30 +256,10 @@ impl Consumer {
         H: Fn(Run, Message) -> F + Send + Sync + 'static,
         F: Future<Output = Attempted> + Send + 'static,
     {
-        Self::leased_boxed(name, Box::new(source), identity, engine, run, options, handler)
-    }
-
-    /// The same for a source that is chosen at run time.
-    ///
-    /// # Errors
-    /// [`ConsumerError::Options`] if the options contradict each other.
-    pub fn leased_boxed<H, F>(
-        name: Name,
-        source: Box<dyn Source>,
-        identity: Identity,
-        engine: &Engine,
-        run: RunOptions,
-        options: ConsumerOptions,
-        handler: H,
-    ) -> Result<Self, ConsumerError>
-    where
-        H: Fn(Run, Message) -> F + Send + Sync + 'static,
-        F: Future<Output = Attempted> + Send + 'static,
-    {
         let desk = Arc::new(Desk::new(engine.clone(), name, run, options)?);
         let handler: leased::Handler = Box::new(move |run, message| Box::pin(handler(run, message)));
         let perform = Arc::new(leased::UnderLeases::new(Arc::clone(&desk), handler));
-        Ok(Self::with(source, identity, desk, perform))
+        Ok(Self::with(Box::new(source), identity, desk, perform))
     }
 
     fn with(source: Box<dyn Source>, identity: Identity, desk: Arc<Desk>, perform: Arc<dyn Perform>) -> Self {
@@ -292,11 +276,11 @@ impl Consumer {
         };
         let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));
         let runner = Runner::new(&desk.engine, options).handle(handling, move |run, input| {
-            match opening.opened(&input, run.operation.id()) {
-                Ok(message) => again.again(run, message),
-                Err(why) => {
-                    let failure = Failure::new(FailureClass::Final, &why);
-                    Box::pin(std::future::ready(Attempted::Failed(failure)))
+            let (again, opening) = (Arc::clone(&again), Arc::clone(&opening));
+            async move {
+                match opening.to_run(&input, run.operation.id()).await {
+                    Ok(message) => again.again(run, message).await,
+                    Err(why) => Attempted::Failed(Failure::new(FailureClass::Final, &why)),
                 }
             }
         });

@@ -8,7 +8,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::check::Mistakes;
 use super::input::{KeyProblem, read_private};
+use super::source::Step;
 use super::values::{File, redact, text_value};
 
 /// A broker, by the scheme of its URL.
@@ -75,6 +77,25 @@ impl FromStr for BrokerUrl {
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&redact(&self.url))
+    }
+}
+
+/// Finds keys that name a place which the broker does not have. `wanted` says what to write instead.
+pub(super) fn places(
+    kind: BrokerKind,
+    given: &[(&'static str, &Option<String>, &[BrokerKind])],
+    wanted: &str,
+    at: &dyn Fn(&'static str) -> [Step; 3],
+    mistakes: &mut Mistakes,
+) {
+    for (key, given, kinds) in given {
+        if given.is_some() && !kinds.contains(&kind) {
+            mistakes.add(
+                &at(key),
+                format!("{} has no {key} here", kind.name()),
+                format!("leave it out, and write {wanted}"),
+            );
+        }
     }
 }
 

@@ -59,6 +59,11 @@ impl Mistakes {
             help: help.into(),
         });
     }
+
+    /// How many were found so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 fn required(config: &Config, mistakes: &mut Mistakes) {

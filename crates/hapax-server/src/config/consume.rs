@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::broker::{Broker, BrokerKind, BrokerUrl};
+use super::broker::{self, Broker, BrokerKind, BrokerUrl};
 use super::check::{Mistakes, positive};
 use super::input::KeyProblem;
 use super::receipts::{self, Written};
@@ -302,14 +302,6 @@ impl Consume {
     }
 }
 
-/// The keys that name a place, with the brokers that have it.
-const PLACES: [(&str, &[BrokerKind]); 4] = [
-    ("stream", &[BrokerKind::Nats, BrokerKind::Redis]),
-    ("subject", &[BrokerKind::Nats]),
-    ("queue", &[BrokerKind::RabbitMq]),
-    ("topic", &[BrokerKind::Kafka]),
-];
-
 pub(super) fn check(config: &Config, mistakes: &mut Mistakes) {
     for (index, consume) in config.consumers.iter().enumerate() {
         let at = |key| [Key("consume"), Index(index), Key(key)];
@@ -381,16 +373,13 @@ fn names(
 
 fn places(consume: &Consume, index: usize, at: &dyn Fn(&'static str) -> [Step; 3], mistakes: &mut Mistakes) {
     let kind = consume.from.kind;
-    let given = [&consume.stream, &consume.subject, &consume.queue, &consume.topic];
-    for ((key, kinds), given) in PLACES.into_iter().zip(given) {
-        if given.is_some() && !kinds.contains(&kind) {
-            mistakes.add(
-                &at(key),
-                format!("{} has no {key}", kind.name()),
-                format!("leave it out, and write {}", wanted(kind)),
-            );
-        }
-    }
+    let given: [(_, _, &[BrokerKind]); 4] = [
+        ("stream", &consume.stream, &[BrokerKind::Nats, BrokerKind::Redis]),
+        ("subject", &consume.subject, &[BrokerKind::Nats]),
+        ("queue", &consume.queue, &[BrokerKind::RabbitMq]),
+        ("topic", &consume.topic, &[BrokerKind::Kafka]),
+    ];
+    broker::places(kind, &given, wanted(kind), at, mistakes);
     if consume.place().is_none_or(str::is_empty) {
         mistakes.add(
             &[Key("consume"), Index(index)],

@@ -126,7 +126,7 @@ fn consumer(
         resolvers,
         ..ConsumerOptions::new(destination.clone())
     };
-    let consumer = Consumer::leased_boxed(
+    let consumer = Consumer::leased(
         one.name.0.clone(),
         sources::source(one)?,
         one.identity.0.clone(),

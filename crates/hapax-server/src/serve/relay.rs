@@ -11,7 +11,6 @@ use hapax::{Engine, Runner, RunnerOptions};
 
 use super::door;
 use crate::config::Config;
-use crate::config::outbox::Sink;
 use crate::exit::{Exit, Failure};
 use crate::gateway::listener::Stop;
 use crate::observe::Metrics;
@@ -61,11 +60,10 @@ impl Relay {
                 },
                 ..SinkOptions::new(destination)
             };
-            outbox = match one.sink(config) {
-                Ok(Sink::Webhook(webhook)) => outbox.sink(name.clone(), webhook, options),
-                Ok(Sink::Email(email)) => outbox.sink(name.clone(), email, options),
-                Err((key, problem)) => return Err(usage(&format!("outbox {name}: {key}: {problem}"))),
-            };
+            let sink = one
+                .sink(config)
+                .map_err(|(key, problem)| usage(&format!("outbox {name}: {key}: {problem}")))?;
+            outbox = outbox.sink(name.clone(), move |delivery| sink.deliver(delivery), options);
             if let Some(database) = &one.database {
                 databases.entry(&database.0).or_default().push(name);
             }

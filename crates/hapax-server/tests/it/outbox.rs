@@ -2,6 +2,7 @@
 //!
 //! `HAPAX_CRASH_KILLS=1000` kills so many times at each failpoint (15 otherwise).
 
+mod brokers;
 mod email;
 mod order;
 pub(crate) mod receiver;

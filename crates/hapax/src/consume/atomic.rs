@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use hapax_core::policy::{FailureClass, Health};
-use hapax_core::{DeadReason, Finish, LastError};
+use hapax_core::{Answer, DeadReason, Finish, LastError};
 use hapax_store::joined::Fault;
 
 use super::perform::{Came, Desk, Perform, Task, WAIT, done, refingerprint};
@@ -101,9 +101,10 @@ where
 }
 
 /// What a run says about what the handler calls.
-fn health<E>(told: &Result<Reply<Came>, AtomicError<E>>) -> Health {
+fn health(told: &Result<Reply<Came>, AtomicError<Failed<BoxError>>>) -> Health {
     match told {
         Ok(Reply::Ran(_)) => Health::Success,
+        Err(AtomicError::Failed(failed)) if failed.error.is::<Early>() => Health::Success,
         Ok(Reply::Refused(_)) | Err(AtomicError::Panicked | AtomicError::Kept | AtomicError::Exhausted) => {
             Health::Ignored
         }
@@ -139,7 +140,11 @@ where
                 // Rolled back: it may be repeated whatever happened, and counts.
                 Err(error) => {
                     let error = error.map(|failed| failed.error);
-                    Attempted::Repeat(Failure::new(FailureClass::Ambiguous, &error.to_string()))
+                    let early = matches!(&error, AtomicError::Failed(error) if error.is::<Early>());
+                    Attempted::Repeat(Failure {
+                        answer: early.then(too_early),
+                        ..Failure::new(FailureClass::Ambiguous, &error.to_string())
+                    })
                 }
             }
         })
@@ -154,6 +159,20 @@ struct Handling<H> {
     known: Option<Ended>,
 }
 
+/// The handler is well: what its message follows upon has not come.
+#[derive(Debug, thiserror::Error)]
+#[error("too early: {0}")]
+struct Early(String);
+
+/// What an endpoint would say to that.
+fn too_early() -> Answer {
+    Answer {
+        status: 425,
+        headers: Vec::new(),
+        body: bytes::Bytes::new(),
+    }
+}
+
 /// How a handler ended that was rolled back.
 enum Ended {
     Dead(String),
@@ -166,6 +185,7 @@ impl Ended {
         match handled {
             Ok(Handled::Done) => None,
             Ok(Handled::Dead(why)) => Some(Self::Dead(why)),
+            Ok(Handled::Early(why)) => Some(Self::failed(Early(why).into())),
             Err(error) => Some(Self::failed(error.into())),
         }
     }

@@ -14,7 +14,7 @@ use crate::event::Event;
 impl Desk {
     /// Makes a message a dead letter under this key, with its payload, unless that is known already.
     pub(super) async fn bury(&self, message: &Message, key: &Key, reason: DeadReason, why: &str) -> Came {
-        let claim = match self.claim(message, key, Keep::Message).await {
+        let claim = match self.claim(message, key, Keep::Dead(why)).await {
             Ok(claim) => claim,
             Err(error) => return Came::Away(error.to_string()),
         };
@@ -84,4 +84,74 @@ fn beside(key: &Key, digest: &str) -> Key {
         let whole = blake3::hash(format!("{} #{digest}", key.as_str()).as_bytes()).to_hex();
         Key::new(format!("mismatch: {whole}")).expect("hexadecimal digits are within the rules")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hapax_core::{AfterFailure, Name, State, Timestamp};
+    use hapax_store::{Clock, MemoryStore};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::consume::{Consumer, ConsumerOptions, MemoryQueue};
+    use crate::engine::{Engine, EngineOptions, RunOptions};
+    use crate::retry::Destination;
+
+    fn engine() -> Engine {
+        let started = Instant::now();
+        let reading = move || {
+            (
+                Timestamp::from_millis(1_700_000_000_000).after(started.elapsed()),
+                started.elapsed(),
+            )
+        };
+        Engine::new(
+            MemoryStore::new(Clock::made(reading, Duration::MAX), [0; 32]),
+            EngineOptions::default(),
+            (),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_crash_left_of_making_a_dead_letter_is_never_run() {
+        let engine = engine();
+        let queue = MemoryQueue::new();
+        let options = || ConsumerOptions::new(Destination::new(ConsumerOptions::policy()).unwrap());
+        let run = RunOptions {
+            after_failure: AfterFailure::Retry,
+            ..RunOptions::default()
+        };
+        let name = Name::new("points").unwrap();
+        let desk = Desk::new(engine.clone(), name.clone(), run.clone(), options()).unwrap();
+        // All that was done before the crash.
+        let message = Message::new("", "twice");
+        let key = Key::new("a, again").unwrap();
+        let claim = desk.claim(&message, &key, Keep::Dead("planted")).await.unwrap();
+        let id = claim.operation.id();
+        engine.store().claim(claim).await.unwrap();
+        let half = engine.store().read(id).await.unwrap().1.unwrap();
+        assert!(desk.is_half_buried(&half));
+
+        let consumer = Consumer::leased(
+            name,
+            queue.source(),
+            "header:Id".parse().unwrap(),
+            &engine,
+            run,
+            options(),
+            |_, _| async { panic!("it was run") },
+        );
+        let running = tokio::spawn(consumer.unwrap().run(std::future::pending::<()>()));
+        let buried = loop {
+            let record = engine.store().read(id).await.unwrap().1.unwrap();
+            match record.state {
+                State::Running { .. } => sleep(Duration::from_secs(1)).await,
+                _ => break record,
+            }
+        };
+        running.abort();
+        assert!(matches!(buried.state, State::Dead { .. }), "{buried:?}");
+        assert_eq!(buried.last_error.as_ref().unwrap().as_str(), "planted");
+        assert_eq!(Message::from_input(&buried.input.unwrap()), Some(message));
+    }
 }

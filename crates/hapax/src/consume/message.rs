@@ -5,6 +5,8 @@ use hapax_core::{Input, Timestamp};
 
 /// The first byte of a stored message. An outbox entry's is 1, that of a sealed input 2.
 const VERSION: u8 = 3;
+/// Precedes the reason why a message must not be run, and the message.
+const DEAD: u8 = 4;
 
 /// A message. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,11 +77,32 @@ impl Message {
         Input(out.freeze())
     }
 
+    /// The same for a message that must not be run, for this reason: whoever finds it knows.
+    pub(super) fn to_dead_input(&self, why: &str) -> Input {
+        let message = self.to_input().0;
+        let mut out = BytesMut::with_capacity(5 + why.len() + message.len());
+        out.put_u8(DEAD);
+        put(&mut out, why.as_bytes());
+        out.put_slice(&message);
+        Input(out.freeze())
+    }
+
     /// The message in a record's input; `None` if it holds something else.
     #[must_use]
     pub fn from_input(input: &Input) -> Option<Self> {
+        Self::and_why_not(input).map(|(message, _)| message)
+    }
+
+    /// The message in a record's input, and why it must not be run, if so.
+    pub(super) fn and_why_not(input: &Input) -> Option<(Self, Option<Box<str>>)> {
         let mut rest = input.0.clone();
-        if rest.try_get_u8().ok()? != VERSION {
+        let mut why = None;
+        let mut version = rest.try_get_u8().ok()?;
+        if version == DEAD {
+            why = Some(text(take(&mut rest)?)?);
+            version = rest.try_get_u8().ok()?;
+        }
+        if version != VERSION {
             return None;
         }
         let subject = text(take(&mut rest)?)?;
@@ -94,14 +117,15 @@ impl Message {
         for _ in 0..count {
             headers.push((text(take(&mut rest)?)?, take(&mut rest)?));
         }
-        Some(Self {
+        let message = Self {
             subject,
             position,
             key,
             headers,
             payload: rest,
             published: (published != i64::MIN).then(|| Timestamp::from_millis(published)),
-        })
+        };
+        Some((message, why))
     }
 }
 

@@ -56,8 +56,10 @@ pub(super) enum Came {
 
 /// What a claim stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(super) enum Keep<'a> {
     Message,
+    /// The message, not to be run, for this reason.
+    Dead(&'a str),
     /// What is entered as done needs no second run.
     #[cfg(feature = "atomic")]
     Nothing,
@@ -135,7 +137,10 @@ impl Desk {
 
     /// A message as its record keeps it. Without random bytes it cannot be sealed, nor could it be claimed.
     pub(super) fn stored(&self, message: &Message, id: OperationId) -> Result<Input, StoreError> {
-        let input = message.to_input();
+        self.sealed(message.to_input(), id)
+    }
+
+    fn sealed(&self, input: Input, id: OperationId) -> Result<Input, StoreError> {
         match &self.options.seal {
             None => Ok(input),
             seal => seal_input(seal.as_ref(), &input.0, id).map_err(|_| {
@@ -145,21 +150,44 @@ impl Desk {
         }
     }
 
-    /// The message that a record keeps; or why there is none.
-    pub(super) fn opened(&self, input: &Input, id: OperationId) -> Result<Message, String> {
-        if let Some(message) = Message::from_input(input) {
-            return Ok(message);
+    /// The message that a record keeps, and why it must not be run, if so; or why there is none.
+    pub(super) fn opened(&self, input: &Input, id: OperationId) -> Result<(Message, Option<Box<str>>), String> {
+        if let Some(opened) = Message::and_why_not(input) {
+            return Ok(opened);
         }
         let opened = open_input(self.options.seal.as_ref(), input, id).map_err(|error| error.to_string())?;
-        Message::from_input(&Input(opened))
+        Message::and_why_not(&Input(opened))
             .ok_or_else(|| "its input is no message: another program wrote under the name of this consumer".to_owned())
     }
 
+    /// The message of a record that is to be run; or why it must not be. What a crash left of making a dead letter is not
+    /// run, unless a person has sent it back since.
+    pub(super) async fn to_run(&self, input: &Input, id: OperationId) -> Result<Message, String> {
+        let (message, why) = self.opened(input, id)?;
+        let Some(why) = why else { return Ok(message) };
+        match self.engine.store().read(id).await {
+            Ok((_, Some(record))) if record.redriven.is_some() => Ok(message),
+            // If nobody can be asked, it is a dead letter, too: it can be redriven.
+            _ => Err(why.into()),
+        }
+    }
+
+    /// Whether a crash left this of making a dead letter: nothing was ever run.
+    pub(super) fn is_half_buried(&self, record: &Record) -> bool {
+        let opened = record
+            .input
+            .as_ref()
+            .map(|input| self.opened(input, record.operation.id()));
+        let dead = matches!(opened, Some(Ok((_, Some(_)))));
+        dead && record.redriven.is_none() && matches!(record.state, State::Running { .. })
+    }
+
     /// The claim of a message, which counts as a try.
-    pub(super) async fn claim(&self, message: &Message, key: &Key, keep: Keep) -> Result<Claim, StoreError> {
+    pub(super) async fn claim(&self, message: &Message, key: &Key, keep: Keep<'_>) -> Result<Claim, StoreError> {
         let operation = self.operation(key);
         let input = match keep {
             Keep::Message => Some(self.stored(message, operation.id())?),
+            Keep::Dead(why) => Some(self.sealed(message.to_dead_input(why), operation.id())?),
             #[cfg(feature = "atomic")]
             Keep::Nothing => None,
         };

@@ -49,6 +49,33 @@ pub trait Source: Send + 'static {
     fn close(&mut self) -> BoxFuture<'_, ()>;
 }
 
+/// For a source that is chosen at run time.
+impl Source for Box<dyn Source> {
+    fn label(&self) -> &str {
+        (**self).label()
+    }
+
+    fn receive(&mut self, most: usize) -> BoxFuture<'_, Result<Vec<Delivery>, SourceError>> {
+        (**self).receive(most)
+    }
+
+    fn pause(&mut self) -> BoxFuture<'_, ()> {
+        (**self).pause()
+    }
+
+    fn lag(&mut self) -> BoxFuture<'_, Result<Lag, SourceError>> {
+        (**self).lag()
+    }
+
+    fn redelivers_for(&mut self) -> BoxFuture<'_, Result<Option<Duration>, SourceError>> {
+        (**self).redelivers_for()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        (**self).close()
+    }
+}
+
 /// A message in hand.
 pub struct Delivery {
     /// The message.

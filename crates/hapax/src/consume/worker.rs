@@ -166,8 +166,8 @@ impl Worker {
             Sure::IfKnown(why) => {
                 let id = self.desk.operation(key).id();
                 match self.desk.engine.store().read(id).await {
-                    Ok((_, Some(_))) => None,
-                    Ok((_, None)) => Some(self.desk.bury(message, key, DeadReason::Refused, why).await),
+                    Ok((_, Some(record))) if !self.desk.is_half_buried(&record) => None,
+                    Ok(_) => Some(self.desk.bury(message, key, DeadReason::Refused, why).await),
                     Err(error) => Some(Came::Away(error.to_string())),
                 }
             }

@@ -273,3 +273,65 @@ pub(crate) async fn what_is_known_is_not_run_again<W: World>(world: W) {
     assert_eq!(dead.len(), 1);
     assert!(dead[0].1.starts_with("mismatch: "), "{}", dead[0].1);
 }
+
+/// Most messages are early, which is no outage: intake goes on, and the one that they wait for comes.
+pub(crate) async fn early_messages_do_not_keep_out_the_one_they_wait_for<W: World>(world: W) {
+    let queue = MemoryQueue::new();
+    for number in (0..=40).rev() {
+        publish(&queue, number);
+    }
+    let breaking = RetryPolicy {
+        breaker: hapax::core::policy::BreakerPolicy {
+            minimum_calls: 5,
+            open: LIMIT,
+            open_at_most: LIMIT,
+            ..hapax::core::policy::BreakerPolicy::default()
+        },
+        limits: Limits {
+            tries: 100,
+            ..Limits::default()
+        },
+        ..options(1).destination.policy().clone()
+    };
+    let options = ConsumerOptions {
+        destination: Destination::new(breaking).unwrap(),
+        ..options(1)
+    };
+    let first = Arc::new(Mutex::new(false));
+    let consumer = Consumer::atomic(
+        Name::new("stock").unwrap(),
+        queue.source(),
+        Identity::Header("Id".into()),
+        &world.atomic(AtomicOptions::default()),
+        options,
+        move |connection, message| -> BoxFuture<'_, Result<Handled, BoxError>> {
+            let first = Arc::clone(&first);
+            Box::pin(async move {
+                W::order(connection, &number(message).to_string()).await?;
+                let mut first = first.lock().unwrap();
+                *first |= number(message) == 0;
+                Ok(match *first {
+                    true => Handled::Done,
+                    false => Handled::Early("0 has not come".to_owned()),
+                })
+            })
+        },
+    );
+    let running = Running::new(consumer.unwrap());
+    let done = async {
+        for number in 0..=40 {
+            while !matches!(
+                record(&world, number).await,
+                Some(Record {
+                    state: State::Done(_),
+                    ..
+                })
+            ) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert_eq!(world.orders(&number.to_string()).await, 1, "{number}");
+        }
+    };
+    timeout(LIMIT / 2, done).await.unwrap();
+    running.stop().await;
+}

@@ -118,6 +118,11 @@ macro_rules! drivers {
             }
 
             #[tokio::test(flavor = "multi_thread")]
+            async fn early_messages_do_not_keep_out_the_one_they_wait_for() {
+                crate::consumed::early_messages_do_not_keep_out_the_one_they_wait_for(<$world>::start().await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
             async fn what_takes_too_long_is_rolled_back() {
                 suite::what_takes_too_long_is_rolled_back(<$world>::start().await).await;
             }

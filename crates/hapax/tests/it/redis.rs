@@ -253,6 +253,19 @@ async fn a_message_put_off_for_longer_than_the_time_without_a_word_comes_to_nobo
 }
 
 #[tokio::test]
+async fn a_message_put_off_for_a_moment_comes_to_nobody_before() {
+    const AFTER: Duration = Duration::from_millis(800);
+    let mut place = Place::shared().await;
+    place.add("a").await;
+    let mut source = place.hasty();
+    let delivery = receive(&mut source, 1).await.remove(0);
+    let put_off = Instant::now();
+    delivery.settle.retry_later(AFTER).await.unwrap();
+    assert_eq!(gather(&mut place.hasty(), 1).await.len(), 1);
+    assert!(put_off.elapsed() >= AFTER, "{:?}", put_off.elapsed());
+}
+
+#[tokio::test]
 async fn what_a_dead_process_put_off_comes_when_its_time_without_a_word_is_over() {
     let mut place = Place::shared().await;
     place.add("a").await;
@@ -486,6 +499,13 @@ async fn a_failed_effect_says_what_it_proves() {
     let (unsent, why) = class(&RedisSink::new(stranger, "orders").unwrap()).await;
     assert_eq!(unsent, FailureClass::Unsent);
     assert!(why.contains("login") && !why.contains("wrong "), "{why}");
+    let nobody = Redis::new(&format!("redis://127.0.0.1:{}", server.port())).unwrap();
+    let nobody = RedisSink::new(nobody, "orders").unwrap();
+    for _ in 0..2 {
+        let (unsent, why) = class(&nobody).await;
+        assert_eq!(unsent, FailureClass::Unsent, "{why}");
+        assert!(why.contains("NOAUTH") && why.contains("login"), "{why}");
+    }
 
     let mut place = Place::at(&server.url(), "other").await;
     let _: Value = place.run("SET orders x").await;

@@ -118,3 +118,101 @@ fn what_cannot_be_connected_to_is_said_where_it_stands() {
     let more = format!("{stream}{}", secret(directory.path(), "shop:s3cret\n"));
     consume("redis://h", &more).unwrap();
 }
+
+fn outbox(to: &str, more: &str) -> Result<Config, String> {
+    checked(&format!("[[outbox]]\nname = \"paid\"\nto = \"{to}\"\n{more}"))
+}
+
+#[test]
+fn effects_go_to_each_broker() {
+    for (to, more) in [
+        ("nats://a:4222,nats://b:4222", "subject = \"orders.paid\"\n"),
+        ("tls://h", "subject = \"orders.paid\"\n"),
+        ("amqp://h/vhost", "queue = \"orders\"\n"),
+        ("amqps://h", "exchange = \"orders\"\nrouting_key = \"orders.paid\"\n"),
+        ("amqp://h", "exchange = \"fanned-out\"\n"),
+        ("kafka://a:9092,b:9092", "topic = \"orders\"\n"),
+        ("redis://h", "stream = \"orders\"\nordered = true\n"),
+        ("rediss://shop:s3cret@h/1", "stream = \"orders\"\n"),
+    ] {
+        let config = outbox(to, more).unwrap();
+        let shown = config.to_toml().unwrap();
+        assert!(!shown.contains("s3cret"), "{shown}");
+        if !to.contains("s3cret") {
+            assert_eq!(Source::of(&shown).parse().unwrap(), config);
+        }
+    }
+}
+
+#[test]
+fn an_effect_goes_to_a_place_that_its_receiver_has() {
+    let (nats, rabbitmq) = ("nats://h", "amqp://h");
+    for (to, more, parts) in [
+        (
+            nats,
+            "",
+            &["hapax.toml:1:", "where at NATS the effects go", "write subject ="][..],
+        ),
+        (nats, "subject = \"\"\n", &["where at NATS"]),
+        (
+            nats,
+            "subject = \"a.b\"\nstream = \"A\"\n",
+            &["hapax.toml:5:", "NATS has no stream here", "write subject"],
+        ),
+        (nats, "subject = \"orders.*\"\n", &["hapax.toml:4:", "is no subject"]),
+        (
+            rabbitmq,
+            "",
+            &["where at RabbitMQ", "queue = \"orders\", or exchange ="],
+        ),
+        (rabbitmq, "topic = \"t\"\n", &["RabbitMQ has no topic here"]),
+        (
+            rabbitmq,
+            "queue = \"q\"\nexchange = \"e\"\n",
+            &["hapax.toml:4:", "not to both"],
+        ),
+        (
+            rabbitmq,
+            "queue = \"q\"\nrouting_key = \"k\"\n",
+            &["hapax.toml:5:", "no exchange that the routing key is for"],
+        ),
+        ("kafka://h:9092", "", &["where at Kafka", "topic = "]),
+        ("kafka://h", "topic = \"t\"\n", &["hapax.toml:3:", "a port is missing"]),
+        (
+            "redis://h",
+            "queue = \"q\"\n",
+            &["Redis has no queue here", "stream = "],
+        ),
+        (
+            "redis://h",
+            "stream = \"s\"\nfrom = \"a@b.c\"\n",
+            &["hapax.toml:5:", "Redis has no sender", "smtp://HOST"],
+        ),
+        (
+            "redis://h",
+            "stream = \"s\"\nca = \"/no/such.pem\"\n",
+            &["hapax.toml:5:", "write rediss://"],
+        ),
+        (
+            "https://h/",
+            "topic = \"t\"\n",
+            &["hapax.toml:4:", "a webhook has no topic", "nats://HOST"],
+        ),
+        (
+            "smtp://h",
+            "from = \"a@b.c\"\nqueue = \"q\"\n",
+            &["hapax.toml:5:", "an email has no queue"],
+        ),
+        ("https://h/", "from = \"a@b.c\"\n", &["a webhook has no sender"]),
+        (
+            "mqtt://shop:s3cret@h",
+            "",
+            &["hapax.toml:3:", "no receiver of effects", "kafka://HOST"],
+        ),
+    ] {
+        refused(outbox(to, more), parts);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let more = format!("subject = \"a.b\"\n{}", secret(directory.path(), "s3cret\n"));
+    refused(outbox(nats, &more), &["hapax.toml:5:", "no USER:PASSWORD"]);
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisResult,
-    TlsCertificates,
+    TlsCertificates, Value, cmd,
 };
 
 /// How long a connection may take.
@@ -115,7 +115,10 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(answer));
-        client.get_multiplexed_async_connection_with_config(&config).await
+        let mut link = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // Who has to log in and did not is told so only in answer to a short command: a long one breaks the connection.
+        cmd("PING").query_async::<Value>(&mut link).await?;
+        Ok(link)
     }
 }
 
