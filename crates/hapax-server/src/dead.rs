@@ -179,7 +179,7 @@ async fn show(args: &Show) -> Result<(), Failure> {
     let found = args.which.find(&*store).await?;
     let (now, record) = store.read(found.operation.id()).await?;
     let record = record.ok_or_else(|| args.which.absent())?;
-    let key = record.operation.key();
+    let key = print::word(record.operation.key().as_str());
     let state = record
         .lapsed(now)
         .map_or(record.state.name(), |lapsed| lapsed.state.name());

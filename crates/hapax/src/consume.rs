@@ -98,6 +98,9 @@ pub struct ConsumerOptions {
     pub message_bytes: usize,
     /// How long it waits for its handlers to end when it is told to stop (30 s).
     pub drain: Duration,
+    /// Whether a crash of this process can be a message's fault (yes): a message that was in hand in too many crashes is
+    /// a dead letter. No where the handler only passes messages on.
+    pub crashes_count: bool,
     /// How often the broker is asked how far behind it is (10 s).
     pub lag_every: Duration,
     /// Whose messages they are (`messages`).
@@ -144,6 +147,7 @@ impl ConsumerOptions {
             redelivers_for: None,
             message_bytes: 8 << 20,
             drain: Duration::from_secs(30),
+            crashes_count: true,
             lag_every: Duration::from_secs(10),
             scope: Scope::new(SCOPE).expect("a literal within the rules"),
             seal: None,
@@ -267,6 +271,7 @@ impl Consumer {
         let handling = Handling {
             run: desk.run.clone(),
             resolvers: desk.options.resolvers.clone(),
+            crashes_count: desk.options.crashes_count,
             ..Handling::new(desk.name.clone(), desk.options.destination.clone())
         };
         let (again, opening) = (Arc::clone(&perform), Arc::clone(&desk));

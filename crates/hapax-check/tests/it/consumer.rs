@@ -1,6 +1,7 @@
 //! The consumer over a queue and a store in memory, in virtual time.
 
 mod starting;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,10 @@ impl Observer for Seen {
             Event::IntakePaused { .. } => "paused".to_owned(),
             Event::IntakeResumed { .. } => "resumed".to_owned(),
             Event::SourceFailed { doing, .. } => format!("failed {doing}"),
+            Event::Received { messages, .. } => {
+                *self.0.lock().unwrap().entry("received".to_owned()).or_default() += messages;
+                return;
+            }
             _ => return,
         };
         *self.0.lock().unwrap().entry(word).or_default() += 1;

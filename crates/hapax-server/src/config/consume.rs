@@ -465,3 +465,6 @@ fn numbers(consume: &Consume, at: &dyn Fn(&'static str) -> [Step; 3], mistakes: 
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

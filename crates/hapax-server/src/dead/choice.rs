@@ -7,7 +7,7 @@ use super::groups;
 use super::moment::Moment;
 use crate::config::values::Period;
 use crate::exit::{Exit, Failure};
-use crate::records::which;
+use crate::records::{print, which};
 
 /// What all of them must be like.
 #[derive(Debug, Args)]
@@ -124,7 +124,7 @@ impl Choice {
 }
 
 fn not_dead(other: &Summary) -> Failure {
-    let (key, state) = (other.operation.key(), other.state);
+    let (key, state) = (print::word(other.operation.key().as_str()), other.state);
     let next = match state {
         StateName::Done => format!("it is settled and never runs again: hapax records show {key}"),
         StateName::Waiting => format!("it is to be tried already: hapax records show {key} says when it is due"),

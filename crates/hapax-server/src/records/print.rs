@@ -7,6 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use hapax::core::{Answer, LastError, Outcome, Record, State, StateName, Summary, Timestamp};
 use serde_json::{Value, json};
 
+/// A key as a shell takes it for one word.
+pub(crate) fn word(key: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@%+=,".contains(&byte);
+    if !key.is_empty() && key.bytes().all(is_plain) {
+        return key.to_owned();
+    }
+    format!("'{}'", key.replace('\'', r"'\''"))
+}
+
 /// A listing, written as it comes.
 pub(crate) struct Table {
     json: bool,

@@ -176,7 +176,7 @@ impl Resolve {
 
     /// Why a state cannot be resolved, and what can be done instead.
     fn refused(&self, state: StateName) -> String {
-        let key = &self.which.key;
+        let key = print::word(&self.which.key);
         match state {
             StateName::Running => format!(
                 "it is running: its own end tells what became of it. Wait for that, or for its lease to end \

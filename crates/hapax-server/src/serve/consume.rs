@@ -120,6 +120,8 @@ fn consumer(
         redelivers_for: one.redelivers_for.map(|period| period.0),
         message_bytes: one.message(config).bytes(),
         drain: config.timeouts.drain.0,
+        // A crash of the relay is never a message's fault: it only passes them on.
+        crashes_count: false,
         seal: door::seal(config)?,
         resolvers,
         ..ConsumerOptions::new(destination.clone())

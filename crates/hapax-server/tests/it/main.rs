@@ -5,6 +5,7 @@
 mod admin;
 mod bad_input;
 mod browser;
+mod consume;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod dead;

@@ -45,7 +45,7 @@ where
         };
         Self {
             plain: with(false),
-            counting: with(true),
+            counting: with(desk.options.crashes_count),
             desk,
             handler: Arc::new(handler),
         }

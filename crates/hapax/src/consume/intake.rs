@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bury::stand_in;
+use super::error::Time;
 use super::perform::{Desk, Perform, Task};
 use super::source::{Delivery, Source, SourceError, SourceErrorKind};
 use super::worker::{Held, Sure, Worker};
@@ -102,8 +103,14 @@ impl Intake {
     async fn take(&mut self, hand: &Arc<Semaphore>, queues: &[mpsc::Sender<Held>]) {
         let (desk, clerk) = (Arc::clone(&self.desk), self.clerk.clone());
         let mut stopped = self.stopped.clone();
-        let (mut failures, mut paused, mut asked) = (0, false, Instant::now());
+        let (mut failures, mut paused, mut asked) = (0, false, None::<Instant>);
+        let every = desk.options.lag_every;
         while !*stopped.borrow_and_update() {
+            // During an outage, too: that is when it grows.
+            if asked.is_none_or(|asked| asked.elapsed() >= every) {
+                self.tell_lag().await;
+                asked = Some(Instant::now());
+            }
             if let Some(open_for) = desk.options.destination.open_for() {
                 if !paused {
                     self.source.pause().await;
@@ -117,12 +124,10 @@ impl Intake {
                 desk.engine.inner.emit(&Event::IntakeResumed { name: &desk.name });
                 paused = false;
             }
-            if asked.elapsed() >= desk.options.lag_every {
-                self.tell_lag().await;
-                asked = Instant::now();
-            }
+            let due = asked.map_or(Duration::ZERO, |asked| every.saturating_sub(asked.elapsed()));
             let mut places = tokio::select! {
                 _ = stopped.changed() => continue,
+                () = sleep(due) => continue,
                 // The semaphore is never closed.
                 place = Arc::clone(hand).acquire_owned() => match place { Ok(place) => place, Err(_) => return },
             };
@@ -134,7 +139,7 @@ impl Intake {
             }
             let received = tokio::select! {
                 _ = stopped.changed() => continue,
-                () = sleep(desk.options.lag_every.saturating_sub(asked.elapsed())) => continue,
+                () = sleep(due) => continue,
                 received = self.source.receive(places.num_permits()) => received,
             };
             match received {
@@ -263,9 +268,10 @@ impl Clerk {
             .map(|(published, now)| now.since(published));
         match age {
             Some(age) if age >= desk.options.remember_for => Sure::IfKnown(format!(
-                "it was published {age:?} ago, and messages are remembered for {:?}: whether it was handled before cannot \
-                 be told any more; redrive it if it was not",
-                desk.options.remember_for
+                "it was published {} ago, and messages are remembered for {}: whether it was handled before cannot be \
+                 told any more; redrive it if it was not",
+                Time(age),
+                Time(desk.options.remember_for)
             )),
             _ => Sure::Yes,
         }

@@ -8,7 +8,7 @@ use hapax::consume::{
     SourceErrorKind,
 };
 use hapax::core::{BoxFuture, Name};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{MINUTE, World, at_once, done, options};
 
@@ -67,7 +67,14 @@ async fn nothing_is_taken_from_a_broker_that_remembers_longer() {
         let source = Keeping(world.queue.source(), broker, 3);
         let consumer = world.consumer_of(source, options, at_once(|_, _| done()));
         let before = world.queue.acknowledged();
-        let ended = consumer.run(sleep(MINUTE)).await;
+        // One that is refused ends by itself.
+        let stopped = async {
+            match starts {
+                true => sleep(MINUTE).await,
+                false => std::future::pending().await,
+            }
+        };
+        let ended = timeout(60 * MINUTE, consumer.run(stopped)).await.unwrap();
         match starts {
             true => assert_eq!((ended, world.queue.left()), (Ok(0), 0), "{broker:?} {said:?}"),
             false => {
