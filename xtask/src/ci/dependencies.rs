@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hapax", &["hapax-core", "hapax-store"]),
     ("hapax-check", &["hapax-core", "hapax-store", "hapax"]),
     ("hapax-server", &["hapax-core", "hapax-store", "hapax", "hapax-shop"]),
+    ("hapax-consumers", &["hapax", "hapax-testbed"]),
     ("hapax-shop", &[]),
     ("hapax-testbed", &[]),
     ("hapax-bench", &["hapax", "hapax-testbed"]),

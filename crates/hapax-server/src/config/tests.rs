@@ -75,6 +75,9 @@ fn passwords_are_not_shown() {
             "postgres://h/d?user=u&password=***&x=1",
         ),
         ("sqlite:a@b:c.db", "sqlite:a@b:c.db"),
+        ("nats://t0ken@h", "nats://***@h"),
+        ("nats://h", "nats://h"),
+        ("kafka://u@h", "kafka://u@h"),
     ] {
         assert_eq!(redact(url), shown);
     }

@@ -61,7 +61,7 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// A URL with `***` for its password, in the authority and among the parameters.
+/// A URL with `***` for its password, in the authority and among the parameters, and for a token of NATS.
 pub(crate) fn redact(url: &str) -> String {
     let (url, query) = match url.split_once('?') {
         Some((url, query)) => (url, Some(query)),
@@ -70,6 +70,8 @@ pub(crate) fn redact(url: &str) -> String {
     let mut shown = match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme + 3 < at => match url[scheme + 3..at].split_once(':') {
             Some((user, _)) => format!("{}{user}:***{}", &url[..scheme + 3], &url[at..]),
+            // Alone it is a token there.
+            None if matches!(&url[..scheme], "nats" | "tls") => format!("{}***{}", &url[..scheme + 3], &url[at..]),
             None => url.to_owned(),
         },
         _ => url.to_owned(),
