@@ -8,6 +8,7 @@ mod http;
 mod idle;
 mod outbox;
 mod policy;
+mod relay;
 mod runner;
 mod space;
 mod storm;
@@ -72,6 +73,11 @@ pub(crate) const BENCHES: &[Bench] = &[
         name: "consume",
         title: "messages with one insert each beside the same without an inbox",
         run: |options, report| Box::pin(consume::run(options, report)),
+    },
+    Bench {
+        name: "relay",
+        title: "messages of NATS posted to a local HTTP server beside a consumer by hand",
+        run: |options, report| Box::pin(relay::run(options, report)),
     },
     Bench {
         name: "policy",

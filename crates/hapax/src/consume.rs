@@ -98,6 +98,9 @@ pub struct ConsumerOptions {
     pub message_bytes: usize,
     /// How long it waits for its handlers to end when it is told to stop (30 s).
     pub drain: Duration,
+    /// How long a message that was delivered before is left alone when whoever handles it dies (30 s). Only where the
+    /// handler has a transaction; under a lease it is [`RunOptions::lease`].
+    pub lease: Duration,
     /// Whether a crash of this process can be a message's fault (yes): a message that was in hand in too many crashes is
     /// a dead letter. No where the handler only passes messages on.
     pub crashes_count: bool,
@@ -147,6 +150,7 @@ impl ConsumerOptions {
             redelivers_for: None,
             message_bytes: 8 << 20,
             drain: Duration::from_secs(30),
+            lease: RunOptions::default().lease,
             crashes_count: true,
             lag_every: Duration::from_secs(10),
             scope: Scope::new(SCOPE).expect("a literal within the rules"),
@@ -227,6 +231,7 @@ impl Consumer {
             inner: Arc::clone(&atomic.shared.engine),
         };
         let run = RunOptions {
+            lease: options.lease,
             after_failure: hapax_core::AfterFailure::Retry,
             ..RunOptions::default()
         };

@@ -170,6 +170,7 @@ where
     let consume = ConsumerOptions {
         concurrency: options.concurrency,
         prefetch: 4 * options.concurrency,
+        lease: options.abandoned,
         ..ConsumerOptions::new(destination)
     };
     let name = Name::new(name).map_err(at("a consumer's name"))?;

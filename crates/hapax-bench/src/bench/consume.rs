@@ -26,6 +26,9 @@ use crate::work;
 const POOL: usize = 32;
 const TABLE: &str = "CREATE TABLE points (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer text NOT NULL, \
                      points bigint NOT NULL)";
+const IDENTITIES: &str = "CREATE TABLE inbox (consumer text, identity text, at timestamptz NOT NULL DEFAULT now(), \
+                          PRIMARY KEY (consumer, identity))";
+const ENTER: &str = "INSERT INTO inbox VALUES ('points', $1) ON CONFLICT DO NOTHING";
 const INSERT: &str = "INSERT INTO points (customer, points) VALUES ($1, $2)";
 /// Messages in one commit, and commits at a time.
 const BATCH: usize = 64;
@@ -39,16 +42,19 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 enum Subject {
     Consumer,
     Plain,
+    /// What one would write oneself: a table of identities.
+    Inbox,
     Batches,
 }
 
-const SUBJECTS: [Subject; 3] = [Subject::Consumer, Subject::Plain, Subject::Batches];
+const SUBJECTS: [Subject; 4] = [Subject::Consumer, Subject::Plain, Subject::Inbox, Subject::Batches];
 
 impl Subject {
     fn label(self) -> &'static str {
         match self {
             Self::Consumer => "hapax, a message a commit",
             Self::Plain => "no inbox, a message a commit",
+            Self::Inbox => "inbox by hand, a message a commit",
             Self::Batches => "hapax, 64 messages a commit",
         }
     }
@@ -70,11 +76,13 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
                 laps[at].push(lap.run(SUBJECTS[at]).await?);
             }
         }
-        let [consumer, plain, batches] = &laps[..] else {
+        let [consumer, plain, inbox, batches] = &laps[..] else {
             continue;
         };
         let what = format!("consumer on PostgreSQL, {concurrency} at a time");
         report.figure(ratio(what.clone(), consumer, plain, Target::AtLeast(0.7)));
+        report.figure(figure(format!("{what}: inbox by hand : no inbox"), inbox, plain, None));
+        report.figure(figure(format!("{what}: hapax : inbox by hand"), consumer, inbox, None));
         report.figure(ratio(
             format!("{what}: batches"),
             batches,
@@ -92,14 +100,18 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     draw(report, options, &all)
 }
 
-fn ratio(what: String, one: &Laps, other: &Laps, target: Target) -> Figure {
+pub(super) fn ratio(what: String, one: &Laps, other: &Laps, target: Target) -> Figure {
+    figure(what, one, other, Some(target))
+}
+
+fn figure(what: String, one: &Laps, other: &Laps, target: Option<Target>) -> Figure {
     Figure {
         what,
         measured: one.shown(),
         beside: other.shown(),
         value: one.median() / other.median(),
         unit: "",
-        target: Some(target),
+        target,
     }
 }
 
@@ -117,7 +129,10 @@ impl Lap {
         let pool = Pool::builder(Manager::new(url.parse()?, NoTls))
             .max_size(POOL)
             .build()?;
-        pool.get().await?.batch_execute(TABLE).await?;
+        pool.get()
+            .await?
+            .batch_execute(&format!("{TABLE}; {IDENTITIES}"))
+            .await?;
         let (queue, messages) = (MemoryQueue::new(), options.plan.jobs);
         for number in 0..messages {
             queue.publish(Message::new("orders.paid", work::INPUT).header("Id", format!("order-{number}")));
@@ -137,7 +152,7 @@ impl Lap {
         let consumer = match who {
             Subject::Consumer => Some(self.consumer(1, self.concurrency).await?),
             Subject::Batches => Some(self.consumer(BATCH, BATCHES).await?),
-            Subject::Plain => None,
+            Subject::Plain | Subject::Inbox => None,
         };
         let start = Instant::now();
         let took = match consumer {
@@ -151,7 +166,7 @@ impl Lap {
                 took.ok_or("the consumer ended before the queue was empty")?
             }
             None => {
-                self.plain().await?;
+                self.plain(who == Subject::Inbox).await?;
                 start.elapsed()
             }
         };
@@ -207,7 +222,7 @@ impl Lap {
     }
 
     /// What is written by hand where messages come once.
-    async fn plain(&self) -> Result<()> {
+    async fn plain(&self, inbox: bool) -> Result<()> {
         let (sender, receiver) = mpsc::channel::<Delivery>(AHEAD * self.concurrency);
         let receiver = Arc::new(Mutex::new(receiver));
         let (mut source, queue) = (self.queue.source(), self.queue.clone());
@@ -223,7 +238,7 @@ impl Lap {
         });
         let mut workers = Vec::new();
         for _ in 0..self.concurrency {
-            workers.push(tokio::spawn(work_off(Arc::clone(&receiver), self.pool.clone())));
+            workers.push(tokio::spawn(work_off(Arc::clone(&receiver), self.pool.clone(), inbox)));
         }
         for worker in workers {
             worker.await??;
@@ -232,15 +247,19 @@ impl Lap {
     }
 }
 
-async fn work_off(receiver: Arc<Mutex<mpsc::Receiver<Delivery>>>, pool: Pool) -> Result<()> {
+async fn work_off(receiver: Arc<Mutex<mpsc::Receiver<Delivery>>>, pool: Pool, inbox: bool) -> Result<()> {
     loop {
         let Some(delivery) = receiver.lock().await.recv().await else {
             return Ok(());
         };
         let mut client = pool.get().await?;
         let insert = client.prepare_cached(INSERT).await?;
+        let enter = client.prepare_cached(ENTER).await?;
         let transaction = client.transaction().await?;
         let customer = delivery.message.text("Id").unwrap_or_default();
+        if inbox && transaction.execute(&enter, &[&customer]).await? == 0 {
+            return Err("a message came twice".into());
+        }
         transaction.execute(&insert, &[&customer, &7_i64]).await?;
         transaction.commit().await?;
         delivery.settle.ack().await?;
