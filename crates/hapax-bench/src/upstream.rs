@@ -19,6 +19,9 @@ use tokio::net::TcpSocket;
 use crate::error::Result;
 
 const ANSWER_BYTES: usize = 300;
+/// What is asked for here takes as long as a small transaction elsewhere.
+pub(crate) const WORKS: &str = "/works";
+pub(crate) const WORK: Duration = Duration::from_millis(5);
 
 /// Serves until the process ends. `GET /count` says how many other requests came.
 pub(crate) async fn serve(address: SocketAddr) -> Result<()> {
@@ -55,8 +58,12 @@ async fn respond(
         let count = count.load(Ordering::Relaxed);
         return Ok(Response::new(Full::new(Bytes::from(count.to_string()))));
     }
+    let works = request.uri().path() == WORKS;
     // One that broke off is answered to nobody.
     let _ = request.into_body().collect().await;
+    if works {
+        tokio::time::sleep(WORK).await;
+    }
     count.fetch_add(1, Ordering::Relaxed);
     let mut response = Response::new(Full::new(answer));
     *response.status_mut() = hyper::StatusCode::CREATED;

@@ -100,11 +100,11 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     draw(report, options, &all)
 }
 
-pub(super) fn ratio(what: String, one: &Laps, other: &Laps, target: Target) -> Figure {
+fn ratio(what: String, one: &Laps, other: &Laps, target: Target) -> Figure {
     figure(what, one, other, Some(target))
 }
 
-fn figure(what: String, one: &Laps, other: &Laps, target: Option<Target>) -> Figure {
+pub(super) fn figure(what: String, one: &Laps, other: &Laps, target: Option<Target>) -> Figure {
     Figure {
         what,
         measured: one.shown(),

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::World;
-use super::consume::ratio;
+use super::consume::figure;
 use super::http::{Gateway, Upstream};
 use crate::chart::{Chart, Kind, Series};
 use crate::error::Result;
@@ -36,14 +36,23 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let world = World::new(options)?;
     let (upstream, nats) = (Upstream::start(&world)?, Nats::try_start()?);
     let mut all = Vec::new();
-    for &concurrency in &options.plan.concurrency {
-        println!("  {concurrency} messages at a time");
+    let works = format!("takes {} ms", upstream::WORK.as_millis());
+    let receivers = [
+        ("does nothing", "/points", None),
+        (works.as_str(), upstream::WORKS, Some(TARGET)),
+    ];
+    let plans = receivers
+        .iter()
+        .flat_map(|one| options.plan.concurrency.iter().map(move |at| (one, *at)));
+    for (&(receiver, path, target), concurrency) in plans {
+        println!("  {concurrency} messages at a time, a receiver that {receiver}");
         let mut laps: Vec<Laps> = SUBJECTS.map(|one| Laps::new(one, "/s")).into_iter().collect();
         for round in 0..options.plan.rounds {
             for turn in 0..SUBJECTS.len() {
                 let at = (turn + round) % SUBJECTS.len();
                 let lap = Lap {
-                    name: format!("lap_{concurrency}_{round}_{at}"),
+                    name: format!("lap{}_{concurrency}_{round}_{at}", path.replace('/', "_")),
+                    path,
                     options,
                     world: &world,
                     upstream: &upstream,
@@ -54,13 +63,15 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
             }
         }
         for at in 0..HAND {
-            let what = format!("{}, {concurrency} at a time : by hand", SUBJECTS[at]);
-            report.figure(ratio(what, &laps[at], &laps[HAND], TARGET));
+            let what = format!("{}, {concurrency} at a time, a receiver that {receiver}", SUBJECTS[at]);
+            report.figure(figure(what, &laps[at], &laps[HAND], target));
         }
-        all.push(laps);
+        if target.is_some() {
+            all.push(laps);
+        }
     }
     report.note(format!(
-        "{} messages of {} bytes in a new stream each time; the receiver is a process of its own, does nothing, and answers \
+        "{} messages of {} bytes in a new stream each time; the receiver is a process of its own and answers \
          with 300 bytes",
         options.plan.jobs,
         work::INPUT.len()
@@ -71,6 +82,7 @@ pub(super) async fn run(options: &Options, report: &mut Report) -> Result<()> {
 /// One subject, once around.
 struct Lap<'a> {
     name: String,
+    path: &'static str,
     options: &'a Options,
     world: &'a World,
     upstream: &'a Upstream,
@@ -133,8 +145,8 @@ impl Lap<'_> {
         let (name, nats, address) = (&self.name, self.nats.url(), self.upstream.address());
         let text = format!(
             "[[consume]]\nname = \"{name}\"\nfrom = \"{nats}\"\nstream = \"{name}\"\nidentity = \"header:Nats-Msg-Id\"\n\
-             to = \"http://{address}/points\"\nconcurrency = {}\n",
-            self.concurrency
+             to = \"http://{address}{}\"\nconcurrency = {}\n",
+            self.path, self.concurrency
         );
         fs::write(&config, text)?;
         let config = config.to_string_lossy();
@@ -147,7 +159,11 @@ impl Lap<'_> {
     }
 
     fn webhook(&self) -> Result<Webhook> {
-        Ok(Webhook::new(&format!("http://{}/points", self.upstream.address()))?)
+        Ok(Webhook::new(&format!(
+            "http://{}{}",
+            self.upstream.address(),
+            self.path
+        ))?)
     }
 
     async fn rate(&self, before: u64) -> Result<f64> {
