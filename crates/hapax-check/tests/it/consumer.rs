@@ -1,5 +1,6 @@
 //! The consumer over a queue and a store in memory, in virtual time.
 
+mod buried;
 mod starting;
 mod watched;
 

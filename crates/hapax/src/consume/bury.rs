@@ -114,11 +114,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_a_crash_left_of_making_a_dead_letter_is_never_run() {
+        is_never_run(AfterFailure::Retry).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_crash_left_of_making_a_dead_letter_is_not_unknown() {
+        is_never_run(AfterFailure::Hold).await;
+    }
+
+    async fn is_never_run(after_failure: AfterFailure) {
         let engine = engine();
         let queue = MemoryQueue::new();
         let options = || ConsumerOptions::new(Destination::new(ConsumerOptions::policy()).unwrap());
         let run = RunOptions {
-            after_failure: AfterFailure::Retry,
+            after_failure,
             ..RunOptions::default()
         };
         let name = Name::new("points").unwrap();

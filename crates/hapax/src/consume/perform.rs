@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use hapax_core::{
-    Claim, DeadReason, Fingerprint, Input, Key, Name, Operation, OperationId, RecipeId, Record, Refusal, Retention,
-    Starter, State, StoreError,
+    AfterFailure, Claim, DeadReason, Fingerprint, Input, Key, Name, Operation, OperationId, RecipeId, Record, Refusal,
+    Retention, Starter, State, StoreError,
 };
 use tokio::sync::OnceCell;
 
@@ -185,6 +185,11 @@ impl Desk {
     /// The claim of a message, which counts as a try.
     pub(super) async fn claim(&self, message: &Message, key: &Key, keep: Keep<'_>) -> Result<Claim, StoreError> {
         let operation = self.operation(key);
+        let after_failure = match keep {
+            // Nothing is run: what a crash leaves of it is not unknown.
+            Keep::Dead(_) => AfterFailure::Retry,
+            _ => self.run.after_failure,
+        };
         let input = match keep {
             Keep::Message => Some(self.stored(message, operation.id())?),
             Keep::Dead(why) => Some(self.sealed(message.to_dead_input(why), operation.id())?),
@@ -198,7 +203,7 @@ impl Desk {
             starter: Starter::System,
             lease: self.run.lease,
             max_run: self.run.max_run,
-            after_failure: self.run.after_failure,
+            after_failure,
             attended: true,
             retention: self.run.retention,
             input,
