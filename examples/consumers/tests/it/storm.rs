@@ -4,6 +4,8 @@
 //! `HAPAX_STORM_MESSAGES=20000 HAPAX_STORM_KILLS=30 cargo xtask test -p hapax-consumers --profile soak --no-capture` is
 //! the long one; `HAPAX_STORM_SEED` repeats one.
 
+#[cfg(feature = "failpoints")]
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,6 +74,35 @@ struct Storm<S> {
     plan: Plan,
 }
 
+/// Each step between taking a message and its acknowledgement: what is not committed is not acknowledged, and what is
+/// committed is not done again.
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_kill_at_every_step_leaves_each_message_done_once() {
+    const STEPS: [&str; 7] = [
+        "before-claim",
+        "claim-made",
+        "handler-ended",
+        "before-finish",
+        "committed",
+        "before-ack",
+        "after-ack",
+    ];
+    let mut storm = Storm::new(Nats::start());
+    storm.plan = Plan::new(1200, &mut storm.dice);
+    storm.publish(&storm.plan.posts);
+    for step in STEPS {
+        for count in [1, 20] {
+            let mut process = storm.process_at(step, count);
+            process.killed(step);
+        }
+    }
+    let mut process = storm.process(false);
+    storm.finish(&mut process);
+    process.end();
+    storm.judge();
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Blow {
     Kill,
@@ -100,6 +131,20 @@ impl Process {
     fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits until it has been killed.
+    #[cfg(feature = "failpoints")]
+    fn killed(&mut self, step: &str) {
+        let since = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(since.elapsed() < PATIENCE, "it never came to {step}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert_eq!(status.signal(), Some(9), "{step}: {status:?}");
     }
 
     /// As who watches over it would: it is started again when it has ended.
@@ -171,21 +216,10 @@ impl<S: Stage> Storm<S> {
                 }
             }
         }
-        self.until("all is handled", &mut process, |moved, open| moved >= all && open == 0);
-        let with_impostors = all + CONSUMERS.len() * self.plan.impostors.len();
-        self.publish(&self.plan.impostors);
-        self.until("other payloads are found out", &mut process, |moved, open| {
-            moved >= with_impostors && open == 0
-        });
-        self.until_nothing_is_left(&mut process);
+        self.finish(&mut process);
         let started = process.started;
         process.end();
-
-        let wrong = self.runtime.block_on(async {
-            let client = self.client().await.unwrap();
-            mistakes(&client, &self.plan).await.unwrap()
-        });
-        assert!(wrong.is_empty(), "seed {}: {wrong:#?}", self.seed);
+        self.judge();
         let plan = &self.plan;
         println!(
             "{}: {} messages ({} copies, {} late, {} impostors, {} other poison) for {} consumers; {} kills, {} broker \
@@ -204,6 +238,26 @@ impl<S: Stage> Storm<S> {
             start.elapsed().as_secs_f64(),
             self.seed
         );
+    }
+
+    /// Until all is handled, and other payloads under used identities are found out.
+    fn finish(&self, process: &mut Process) {
+        let all = CONSUMERS.len() * self.plan.records();
+        self.until("all is handled", process, |moved, open| moved >= all && open == 0);
+        let with_impostors = all + CONSUMERS.len() * self.plan.impostors.len();
+        self.publish(&self.plan.impostors);
+        self.until("other payloads are found out", process, |moved, open| {
+            moved >= with_impostors && open == 0
+        });
+        self.until_nothing_is_left(process);
+    }
+
+    fn judge(&self) {
+        let wrong = self.runtime.block_on(async {
+            let client = self.client().await.unwrap();
+            mistakes(&client, &self.plan).await.unwrap()
+        });
+        assert!(wrong.is_empty(), "seed {}: {wrong:#?}", self.seed);
     }
 
     /// What happens, in a random order: a broker restart for each ten kills, a database restart for each fifteen, at
@@ -228,13 +282,26 @@ impl<S: Stage> Storm<S> {
     }
 
     fn process(&self, forget: bool) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_consumers"));
-        command.args(["--broker", &self.stage.url(), "--database", &self.database]);
-        command.args(["--abandoned", ABANDONED]).stdout(Stdio::null());
+        let mut command = self.command();
         if forget {
             command.arg("--forget");
         }
         Process::new(command)
+    }
+
+    /// One that is killed when it has come to a step so many times.
+    #[cfg(feature = "failpoints")]
+    fn process_at(&self, step: &str, times: u32) -> Process {
+        let mut command = self.command();
+        command.env("HAPAX_FAILPOINT", format!("{step}:{times}"));
+        Process::new(command)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_consumers"));
+        command.args(["--broker", &self.stage.url(), "--database", &self.database]);
+        command.args(["--abandoned", ABANDONED]).stdout(Stdio::null());
+        command
     }
 
     async fn client(&self) -> Result<Client, tokio_postgres::Error> {
