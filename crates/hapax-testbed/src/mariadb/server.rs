@@ -10,6 +10,9 @@ use crate::programs::{self, Account, command_as, run};
 use crate::{Error, Result};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Where temporary tables are. A server that starts removes all that it finds there, others' included, so that servers
+/// must not share it.
+const TEMPORARY: &str = "TMPDIR";
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -36,6 +39,7 @@ impl Server {
         install.current_dir(directory).arg("--no-defaults");
         install.arg(format!("--datadir={}", server.data().display()));
         install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
+        install.env(TEMPORARY, directory);
         run(&mut install)?;
         Ok(server)
     }
@@ -54,6 +58,7 @@ impl Server {
         let mut server = command_as(self.account, &self.program);
         let place = self.directory.display();
         server.current_dir(&self.directory).arg("--no-defaults");
+        server.env(TEMPORARY, &self.directory);
         server.args([
             format!("--datadir={}", self.data().display()),
             format!("--port={port}"),

@@ -132,28 +132,6 @@ async fn a_topic_that_is_made_later_is_read() {
 
 /// What it was given is gone with the broker; the group, the topic and its offsets begin anew.
 #[tokio::test]
-async fn a_cluster_that_was_set_up_anew_is_read_from_its_beginning() {
-    let mut server = Server::start();
-    let topic = Topic::named(&server.address());
-    server.create_topic(&topic.name, 1);
-    topic.publish(0..10).await;
-    let mut source = topic.source(KafkaOptions::default());
-    for delivery in hold(&mut source, 10).await {
-        delivery.settle.ack().await.unwrap();
-    }
-    server.kill();
-    let error = failure(&mut source).await;
-    assert_eq!(error.kind(), SourceErrorKind::Unreachable, "{error}");
-    server.restart();
-    server.create_topic(&topic.name, 1);
-    topic.publish(100..103).await;
-    let mut numbers: Vec<_> = hold(&mut source, 3).await.iter().map(number).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, [100, 101, 102]);
-    source.close().await;
-}
-
-#[tokio::test]
 async fn a_broker_that_is_away_at_first_is_asked_again() {
     let server = "127.0.0.1:1";
     let topic = Topic::named(server);
