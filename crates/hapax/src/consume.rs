@@ -77,7 +77,7 @@ pub type TextOf = Arc<dyn Fn(&Message) -> Option<String> + Send + Sync>;
 /// How a consumer works. Every field has a default.
 #[derive(Clone)]
 pub struct ConsumerOptions {
-    /// Messages that are handled at a time (16).
+    /// Handlers at work at a time (16). Under leases the end of as many messages is written down meanwhile.
     pub concurrency: usize,
     /// Messages in hand, handled or waiting for their turn (64). What is more stays at the broker.
     pub prefetch: usize,
@@ -299,7 +299,7 @@ impl Consumer {
     }
 
     /// Handles messages until `shutdown`, then gives back what is not handled yet and waits for what is. Returns how many
-    /// handlers were left when [`ConsumerOptions::drain`] was over.
+    /// messages were in hand still when [`ConsumerOptions::drain`] was over.
     ///
     /// It waits for a broker that is away, or that refuses, and says so ([`Event`](crate::Event)). Must be called within
     /// a Tokio runtime.

@@ -62,7 +62,7 @@ impl Consumers {
         }))
     }
 
-    /// Handles messages until a stop is asked for, then ends what is under way. Returns how many handlers were left.
+    /// Handles messages until a stop is asked for, then ends what is under way. Returns how many messages were in hand still.
     ///
     /// # Errors
     /// What a consumer may not do at its broker; then all of the process stops.
@@ -75,7 +75,7 @@ impl Consumers {
         let (mut left, mut wrong) = (0, None);
         while let Some(ended) = running.join_next().await {
             match ended {
-                Ok(Ok(handlers)) => left += handlers,
+                Ok(Ok(messages)) => left += messages,
                 Ok(Err(error)) => {
                     stop.ask();
                     wrong.get_or_insert(error);

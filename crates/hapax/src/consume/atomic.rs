@@ -14,7 +14,7 @@ use hapax_core::policy::{FailureClass, Health};
 use hapax_core::{Answer, DeadReason, Finish, LastError};
 use hapax_store::joined::Fault;
 
-use super::perform::{Came, Desk, Perform, Task, WAIT, done, refingerprint};
+use super::perform::{Came, Desk, Perform, Task, Turn, WAIT, done, refingerprint};
 use super::{Handled, Message};
 use crate::atomic::work::{Failed, Performed, Work, Worked};
 use crate::atomic::{Atomic, AtomicError, AtomicOptions, BoxError, Database};
@@ -118,9 +118,19 @@ where
     E: Into<BoxError> + Send + 'static,
     H: for<'t> Fn(&'t mut D::Connection, &'t Message) -> BoxFuture<'t, Result<Handled, E>> + Send + Sync + 'static,
 {
-    fn perform(self: Arc<Self>, tasks: Vec<Task>, permit: Permit) -> BoxFuture<'static, Vec<Came>> {
+    /// A handler has ended when its transaction has.
+    fn workers(&self, concurrency: usize) -> usize {
+        concurrency
+    }
+
+    fn perform(self: Arc<Self>, tasks: Vec<Task>, turn: Turn) -> BoxFuture<'static, Vec<Came>> {
+        let Turn { permit, place } = turn;
         // A task of its own: what was begun is ended, whoever waits for it.
-        let performed = tokio::spawn(async move { self.together(tasks, permit).await });
+        let performed = tokio::spawn(async move {
+            let came = self.together(tasks, permit).await;
+            drop(place);
+            came
+        });
         // Lost with its runtime, or with a panic of ours: nothing of it was acknowledged.
         Box::pin(async move { performed.await.unwrap_or_default() })
     }

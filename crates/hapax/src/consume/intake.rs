@@ -77,10 +77,12 @@ impl Intake {
     /// Queues and who works on them: one for all, or one each where an order is kept.
     fn start(&self, places: usize) -> (Vec<mpsc::Sender<Held>>, Vec<Worker>) {
         let options = &self.desk.options;
+        let at_handler = Arc::new(Semaphore::new(options.concurrency));
         let worker = |queue: &Arc<Mutex<mpsc::Receiver<Held>>>| Worker {
             desk: Arc::clone(&self.desk),
             perform: Arc::clone(&self.perform),
             queue: Arc::clone(queue),
+            places: Arc::clone(&at_handler),
             stopped: self.stopped.clone(),
         };
         let queue = || {
@@ -94,7 +96,8 @@ impl Intake {
             (queues.into_iter().map(|(sender, _)| sender).collect(), workers)
         } else {
             let (sender, queue) = queue();
-            let workers = (0..options.concurrency).map(|_| worker(&queue)).collect();
+            let workers = self.perform.workers(options.concurrency);
+            let workers = (0..workers).map(|_| worker(&queue)).collect();
             (vec![sender], workers)
         }
     }

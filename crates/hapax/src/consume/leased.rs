@@ -7,7 +7,7 @@ use hapax_core::Finish;
 use tokio::sync::oneshot;
 
 use super::Message;
-use super::perform::{Came, Desk, Keep, Perform, Task, WAIT, refingerprint};
+use super::perform::{Came, Desk, Keep, Perform, Task, Turn, WAIT, refingerprint};
 use crate::engine::drive::Drive;
 use crate::engine::{Ended, Reply, Run};
 use crate::retry::Permit;
@@ -27,7 +27,7 @@ impl UnderLeases {
         Self { desk, handler }
     }
 
-    async fn one(self: Arc<Self>, task: Task, permit: Option<Permit>) -> Came {
+    async fn one(self: Arc<Self>, task: Task, turn: Option<Turn>) -> Came {
         let claim = match self.desk.claim(&task.message, &task.key, Keep::Message).await {
             Ok(claim) => claim,
             Err(error) => return Came::Away(error.to_string()),
@@ -44,7 +44,7 @@ impl UnderLeases {
             reply,
         });
         let this = Arc::clone(&self);
-        let handler = move |run: Run| this.judged(run, task.message, permit);
+        let handler = move |run: Run| this.judged(run, task.message, turn);
         // A task of its own: a claim must be run to its end, or given back.
         tokio::spawn(drive.run(refingerprint(), WAIT, handler));
         match answered.await {
@@ -60,8 +60,9 @@ impl UnderLeases {
     }
 
     /// Lets the handler run, and judges how that ended.
-    async fn judged(self: Arc<Self>, run: Run, message: Message, permit: Option<Permit>) -> Ended<(Came, Ending, u32)> {
+    async fn judged(self: Arc<Self>, run: Run, message: Message, turn: Option<Turn>) -> Ended<(Came, Ending, u32)> {
         let tries = run.tries;
+        let (permit, place) = turn.map(|turn| (turn.permit, turn.place)).unzip();
         let trial = Trial {
             operation: run.operation.clone(),
             tries,
@@ -71,10 +72,14 @@ impl UnderLeases {
             permit,
         };
         let inner = &self.desk.engine.inner;
+        let handled = (self.handler)(run, message);
+        let handled = async {
+            let attempted = handled.await;
+            drop(place);
+            attempted
+        };
         // Its first run: it is in the schedule since now.
-        let (finish, ending) = trial
-            .judge(inner, (self.handler)(run, message), async || inner.store_time())
-            .await;
+        let (finish, ending) = trial.judge(inner, handled, async || inner.store_time()).await;
         let came = match (ending, &finish) {
             (Ending::Ended, Finish::Done(_)) => Came::Done,
             (Ending::Ended, _) => Came::Unknown,
@@ -92,12 +97,17 @@ impl UnderLeases {
 }
 
 impl Perform for UnderLeases {
-    fn perform(self: Arc<Self>, tasks: Vec<Task>, permit: Permit) -> BoxFuture<'static, Vec<Came>> {
-        // The permit is for one call.
-        let mut permit = Some(permit);
+    /// While the ends of some are written down, as many others are handled.
+    fn workers(&self, concurrency: usize) -> usize {
+        concurrency.saturating_mul(2)
+    }
+
+    fn perform(self: Arc<Self>, tasks: Vec<Task>, turn: Turn) -> BoxFuture<'static, Vec<Came>> {
+        // It is for one call.
+        let mut turn = Some(turn);
         let all: Vec<_> = tasks
             .into_iter()
-            .map(|task| Arc::clone(&self).one(task, permit.take()))
+            .map(|task| Arc::clone(&self).one(task, turn.take()))
             .collect();
         Box::pin(join_all(all))
     }

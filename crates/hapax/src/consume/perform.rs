@@ -8,7 +8,7 @@ use hapax_core::{
     AfterFailure, Claim, DeadReason, Fingerprint, Input, Key, Name, Operation, OperationId, RecipeId, Record, Refusal,
     Retention, Starter, State, StoreError,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 
 use super::identity::{RECIPE, fingerprint};
 use super::{ConsumerError, ConsumerOptions, Message};
@@ -65,10 +65,21 @@ pub(super) enum Keep<'a> {
     Nothing,
 }
 
+/// A turn of messages at their handler.
+pub(super) struct Turn {
+    /// The word of what the handler calls.
+    pub(super) permit: Permit,
+    /// Dropped when the handler has ended: what follows need not keep the next message from it.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
 /// A way to handle messages.
 pub(super) trait Perform: Send + Sync + 'static {
+    /// How many messages, or batches of them, are worked on where so many are handled at a time.
+    fn workers(&self, concurrency: usize) -> usize;
+
     /// Handles messages; what each came to, in their order.
-    fn perform(self: Arc<Self>, tasks: Vec<Task>, permit: Permit) -> BoxFuture<'static, Vec<Came>>;
+    fn perform(self: Arc<Self>, tasks: Vec<Task>, turn: Turn) -> BoxFuture<'static, Vec<Came>>;
 
     /// Handles a message that waited in its record.
     fn again(&self, run: Run, message: Message) -> BoxFuture<'static, Attempted>;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hapax_core::DeadReason;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::perform::{Came, Desk, Perform, Task};
+use super::perform::{Came, Desk, Perform, Task, Turn};
 use super::source::{Settle, SourceError};
 use crate::event::Event;
 use crate::failpoint::{self, Failpoint};
@@ -41,6 +41,8 @@ pub(super) struct Worker {
     pub(super) desk: Arc<Desk>,
     pub(super) perform: Arc<dyn Perform>,
     pub(super) queue: Arc<Mutex<mpsc::Receiver<Held>>>,
+    /// Places at the handler, shared by all workers. Never closed.
+    pub(super) places: Arc<Semaphore>,
     pub(super) stopped: watch::Receiver<bool>,
 }
 
@@ -126,7 +128,7 @@ impl Worker {
 
     /// What messages come to, in their order.
     async fn come(&self, held: &[Held]) -> Vec<Came> {
-        let Some(permit) = self.admitted().await else {
+        let Some(turn) = self.turn().await else {
             return held.iter().map(|_| Came::Again(Duration::ZERO)).collect();
         };
         let mut came: Vec<Option<Came>> = Vec::with_capacity(held.len());
@@ -140,7 +142,7 @@ impl Worker {
         }
         let mut performed = match tasks.is_empty() {
             true => Vec::new(),
-            false => Arc::clone(&self.perform).perform(tasks, permit).await,
+            false => Arc::clone(&self.perform).perform(tasks, turn).await,
         }
         .into_iter();
         let mut all = Vec::with_capacity(held.len());
@@ -172,6 +174,17 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Waits for a turn at the handler; `None` if it was stopped before.
+    async fn turn(&self) -> Option<Turn> {
+        let mut stopped = self.stopped.clone();
+        let place = tokio::select! {
+            _ = stopped.wait_for(|stopped| *stopped) => return None,
+            place = Arc::clone(&self.places).acquire_owned() => place.ok()?,
+        };
+        let permit = self.admitted().await?;
+        Some(Turn { permit, place })
     }
 
     /// Waits until what the handler calls may be called; `None` if it was stopped before.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use hapax::consume::{Delivery, Lag, MemorySource, Settle, SourceError, SourceErrorKind};
 use hapax::http::InputSeal;
+use tokio::sync::watch;
 
 use super::*;
 
@@ -23,6 +24,9 @@ struct Told {
     probes: AtomicUsize,
     /// While it is away, nothing is received and nothing settled.
     away: AtomicBool,
+    /// How many handlers must have begun before an acknowledgement is answered.
+    slow: AtomicUsize,
+    begun: watch::Sender<usize>,
 }
 
 impl Watched {
@@ -85,7 +89,11 @@ impl Settle for Watching {
     fn ack(self: Box<Self>) -> BoxFuture<'static, Result<(), SourceError>> {
         match self.1.away.load(SeqCst) {
             true => Box::pin(std::future::ready(away())),
-            false => self.0.ack(),
+            false => Box::pin(async move {
+                let slow = self.1.slow.load(SeqCst);
+                let _ = self.1.begun.subscribe().wait_for(|begun| *begun >= slow).await;
+                self.0.ack().await
+            }),
         }
     }
 
@@ -194,6 +202,37 @@ async fn no_more_is_in_hand_than_there_are_places() {
     assert_eq!((world.seen.count("received"), world.ran().len()), (20, 16));
     // Handlers that do not end are counted.
     assert!(running.stop().await >= 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_end_of_a_message_is_written_down_the_next_is_handled() {
+    let world = World::new();
+    for number in 0..10 {
+        world.publish(&format!("{number}"), &format!("{number}"));
+    }
+    let (source, told) = Watched::new(&world);
+    told.slow.store(2, SeqCst);
+    let (theirs, at_work) = (Arc::clone(&told), Arc::new(AtomicUsize::new(0)));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, seen) = (Arc::clone(&at_work), Arc::clone(&most));
+    let say: Say = Arc::new(move |_, _| {
+        theirs.begun.send_modify(|begun| *begun += 1);
+        seen.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+        let now = Arc::clone(&now);
+        Box::pin(async move {
+            sleep(Duration::from_secs(1)).await;
+            now.fetch_sub(1, SeqCst);
+            done()
+        })
+    });
+    let one = ConsumerOptions {
+        concurrency: 1,
+        ..options(3)
+    };
+    let running = Running::new(world.consumer_of(source, one, say));
+    world.empty().await;
+    running.stop().await;
+    assert_eq!((world.ran().len(), most.load(SeqCst)), (10, 1));
 }
 
 #[tokio::test(start_paused = true)]
