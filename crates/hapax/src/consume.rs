@@ -40,7 +40,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hapax_core::policy::{Backoff, BreakerPolicy, FailureClass, Limits, RetryPolicy};
+use hapax_core::policy::{Backoff, BreakerPolicy, Limits, RetryPolicy};
 use hapax_core::{Name, Retention, Scope};
 use tokio::sync::watch;
 
@@ -50,7 +50,7 @@ use crate::engine::{Engine, Run, RunOptions};
 use crate::http::InputSeal;
 use crate::resolver::Resolver;
 use crate::retry::Destination;
-use crate::runner::{Attempted, Failure, Handling, Runner, RunnerOptions};
+use crate::runner::{Attempted, Handling, Runner, RunnerOptions};
 use intake::{Clerk, Intake};
 use perform::{Desk, Perform};
 
@@ -285,7 +285,7 @@ impl Consumer {
             async move {
                 match opening.to_run(&input, run.operation.id()).await {
                     Ok(message) => again.again(run, message).await,
-                    Err(why) => Attempted::Failed(Failure::new(FailureClass::Final, &why)),
+                    Err(attempted) => attempted,
                 }
             }
         });

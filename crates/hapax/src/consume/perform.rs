@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use hapax_core::policy::FailureClass;
 use hapax_core::{
-    AfterFailure, Claim, DeadReason, Fingerprint, Input, Key, Name, Operation, OperationId, RecipeId, Record, Refusal,
-    Retention, Starter, State, StoreError,
+    AfterFailure, Claim, DeadReason, Fingerprint, Input, Key, LastError, Name, Operation, OperationId, RecipeId,
+    Record, Refusal, Retention, Starter, State, StoreError,
 };
 use tokio::sync::{OnceCell, OwnedSemaphorePermit};
 
@@ -15,7 +16,7 @@ use super::{ConsumerError, ConsumerOptions, Message};
 use crate::engine::{Engine, Refingerprint, Run, RunError, RunOptions, random_attempt};
 use crate::http::{open_input, seal_input};
 use crate::retry::Permit;
-use crate::runner::Attempted;
+use crate::runner::{Attempted, Failure};
 
 /// How long a message waits for a copy of it that is being handled: most end soon.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
@@ -171,15 +172,20 @@ impl Desk {
             .ok_or_else(|| "its input is no message: another program wrote under the name of this consumer".to_owned())
     }
 
-    /// The message of a record that is to be run; or why it must not be. What a crash left of making a dead letter is not
-    /// run, unless a person has sent it back since.
-    pub(super) async fn to_run(&self, input: &Input, id: OperationId) -> Result<Message, String> {
-        let (message, why) = self.opened(input, id)?;
+    /// The message of a record that is to be run; or what follows if it must not be. What a crash left of making a dead
+    /// letter is not run, unless a person has sent it back since.
+    pub(super) async fn to_run(&self, input: &Input, id: OperationId) -> Result<Message, Attempted> {
+        let dead = |why: &str| Attempted::Failed(Failure::new(FailureClass::Final, why));
+        let (message, why) = self.opened(input, id).map_err(|why| dead(&why))?;
         let Some(why) = why else { return Ok(message) };
         match self.engine.store().read(id).await {
             Ok((_, Some(record))) if record.redriven.is_some() => Ok(message),
-            // If nobody can be asked, it is a dead letter, too: it can be redriven.
-            _ => Err(why.into()),
+            Ok(_) => Err(dead(&why)),
+            // Until the record can be asked.
+            Err(error) => Err(Attempted::Later {
+                after: SOON,
+                why: Some(LastError::new(&error.to_string())),
+            }),
         }
     }
 

@@ -7,6 +7,7 @@ use hapax::core::{
     AfterFailure, Amend, Amendment, AttemptId, Audit, Claim, DeadReason, Filter, Record, Starter, State, Store,
     Timestamp,
 };
+use hapax_check::faulty::Faults;
 use tokio::time::sleep;
 
 use super::{MINUTE, START, World, at_once, done, options};
@@ -72,6 +73,19 @@ async fn read(world: &World, record: &Record) -> Record {
     world.store.read(record.operation.id()).await.unwrap().1.unwrap()
 }
 
+async fn redrive(world: &World, record: &Record) {
+    let audit = Audit {
+        actor: "ada".to_owned(),
+        reason: "looked into it".to_owned(),
+    };
+    let amendment = Amendment {
+        amend: Amend::Redrive,
+        fence: None,
+        audit,
+    };
+    world.store.amend(record.operation.id(), amendment).await.unwrap();
+}
+
 /// Without its numbers: ages differ by a moment.
 fn said(record: &Record) -> String {
     let said = record.last_error.as_ref().unwrap().as_str();
@@ -98,16 +112,7 @@ async fn a_burial_that_is_cut_off_is_ended_and_runs_nothing() {
     }
     // A person knows better.
     for record in &records {
-        let audit = Audit {
-            actor: "ada".to_owned(),
-            reason: "looked into it".to_owned(),
-        };
-        let amendment = Amendment {
-            amend: Amend::Redrive,
-            fence: None,
-            audit,
-        };
-        world.store.amend(record.operation.id(), amendment).await.unwrap();
+        redrive(&world, record).await;
     }
     sleep(10 * MINUTE).await;
     running.stop().await;
@@ -120,4 +125,33 @@ async fn a_burial_that_is_cut_off_is_ended_and_runs_nothing() {
         records.iter().filter(is).count()
     };
     assert_eq!((reasons(DeadReason::Mismatch), reasons(DeadReason::Refused)), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redriven_burial_waits_for_a_store_that_cannot_say_that_it_was_redriven() {
+    let records = buried().await;
+    let world = World::new();
+    for (number, record) in (0..).zip(&records) {
+        claim(&world, record, number).await;
+    }
+    let running = world.start(narrow(), at_once(|_, _| done()));
+    sleep(10 * MINUTE).await;
+    running.stop().await;
+    for record in &records {
+        redrive(&world, record).await;
+    }
+    let running = world.start(narrow(), at_once(|_, _| done()));
+    let faults = Faults {
+        failed: 500,
+        ..Faults::default()
+    };
+    world.store.set(faults);
+    sleep(10 * MINUTE).await;
+    world.store.set(Faults::default());
+    sleep(10 * MINUTE).await;
+    running.stop().await;
+    for record in &records {
+        let now = read(&world, record).await;
+        assert!(matches!(now.state, State::Done(_)), "{now:?}");
+    }
 }
