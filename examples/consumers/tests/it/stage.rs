@@ -122,6 +122,8 @@ impl Stage for RabbitMq {
     }
 
     fn restart(&mut self) {
+        // 3.10 confirms a queue that it would forget for some seconds more, with the messages in it.
+        self.flush();
         self.kill();
         Self::restart(self);
     }
